@@ -1,0 +1,1 @@
+"""Disk to words and back: NIfTI, points files, records, atomic writes."""

@@ -1,0 +1,1 @@
+"""One thin dock widget per task."""

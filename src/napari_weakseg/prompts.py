@@ -1,0 +1,271 @@
+"""The marks a user makes: `ExtremePoints`, `Scribbles`, `ImageLabel`, and the `Structure` they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import PromptError
+from .volume import FloatArray, Volume
+
+BACKGROUND_STROKE = 255
+"""Code of a background stroke in `Scribbles`: fixed, so that adding a structure never renumbers it."""
+
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+"""Okabe and Ito's colours, told apart by colour-blind readers; structures take them in turn."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One thing to segment.
+
+    Parameters
+    ----------
+    name : str
+        For example ``"lesion"``.
+    value : int
+        Its number in masks, 1 to 254.
+    colour : str
+        ``"#RRGGBB"``; empty takes the palette's colour for `value`.
+    concept : tuple of (scheme, code, meaning) or None
+        Coded concept for DICOM, for example ``("SCT", "4147007", "Mass")``.
+    """
+
+    name: str
+    value: int
+    colour: str = ""
+    concept: tuple[str, str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= int(self.value) < BACKGROUND_STROKE:
+            raise PromptError(f"structure {self.name!r} has the value {self.value}; use 1 to {BACKGROUND_STROKE - 1}.")
+        if not self.colour:
+            object.__setattr__(self, "colour", PALETTE[(self.value - 1) % len(PALETTE)])
+
+
+LESION = Structure("lesion", 1)
+
+
+def _check_structures(structures: Sequence[Structure]) -> tuple[Structure, ...]:
+    values = [structure.value for structure in structures]
+    if len(set(values)) != len(values):
+        raise PromptError("two structures have the same value; give each its own.")
+    return tuple(structures)
+
+
+@dataclass(frozen=True, eq=False)
+class ExtremePoints:
+    """Six outermost points per object: the surface passes through them and their box is tight.
+
+    Parameters
+    ----------
+    points : ndarray, shape (N, 6, 3), float64
+        Voxel indices (i, j, k) in the volume's own axis order; the six of an object in any order.
+    values : ndarray, shape (N,), int
+        Structure of each object, by value.
+    structures : tuple of Structure
+        The structures that `values` refer to.
+    affine : ndarray, shape (4, 4)
+        Affine of the volume on which they were placed, voxel index to RAS mm.
+
+    Raises
+    ------
+    PromptError
+        Wrong shape, non-finite coordinates, or a value without a structure.
+    """
+
+    points: FloatArray
+    values: NDArray[np.integer[Any]]
+    structures: tuple[Structure, ...]
+    affine: FloatArray
+
+    def __post_init__(self) -> None:
+        points = np.asarray(self.points, dtype=np.float64)
+        if points.size == 0:
+            raise PromptError("there are no extreme points; place six on each object.")
+        if points.ndim != 3 or points.shape[1:] != (6, 3):
+            raise PromptError(f"extreme points come as six per object with three coordinates, not as {points.shape}.")
+        if not np.isfinite(points).all():
+            bad = int(np.argwhere(~np.isfinite(points))[0][0])
+            raise PromptError(f"object {bad + 1} has a point that is not a finite number; place it again.")
+        values = np.asarray(self.values, dtype=np.int64).reshape(-1)
+        structures = _check_structures(self.structures)
+        missing = set(values.tolist()) - {structure.value for structure in structures}
+        if len(values) != len(points) or missing:
+            raise PromptError("every object needs one structure with a known value.")
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "structures", structures)
+        object.__setattr__(self, "affine", np.asarray(self.affine, dtype=np.float64))
+
+    def __len__(self) -> int:
+        """Return the number of objects."""
+        return len(self.points)
+
+    @classmethod
+    def from_points(cls, points: ArrayLike, volume: Volume, *, structure: Structure = LESION) -> ExtremePoints:
+        """One object (6, 3), or several of one structure (N, 6, 3), in voxel indices of `volume`."""
+        array = np.asarray(points, dtype=np.float64)
+        if array.ndim == 2:
+            array = array[None]
+        return cls(array, np.full(len(array), structure.value), (structure,), volume.affine)
+
+    @property
+    def world(self) -> FloatArray:
+        """The points as RAS positions in mm, shape (N, 6, 3)."""
+        return self.points @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def on(self, volume: Volume) -> ExtremePoints:
+        """The same places as voxel indices of another volume (through RAS mm)."""
+        return ExtremePoints(volume.to_voxel(self.world), self.values, self.structures, volume.affine)
+
+    def checked(self, volume: Volume) -> ExtremePoints:
+        """Clamp what lies at most half a voxel outside; refuse what lies further out or makes no box.
+
+        Raises
+        ------
+        PromptError
+            Names the first object and point that cannot be used.
+        """
+        last = np.array(volume.shape) - 1.0
+        outside = np.maximum(-self.points, self.points - last).max(axis=2)
+        if outside.max() > 0.5 + 1e-6:
+            object_index, point_index = (int(n) for n in np.argwhere(outside > 0.5 + 1e-6)[0])
+            where = np.round(self.points[object_index, point_index], 1).tolist()
+            raise PromptError(
+                f"point {point_index + 1} of object {object_index + 1} at {where} lies outside the volume {volume.shape}; "
+                "give voxel indices in the file's axis order (i, j, k)."
+            )
+        points = np.clip(self.points, 0, last)
+        size = np.round(points.max(axis=1)) - np.round(points.min(axis=1))
+        needs = np.minimum(1, last)  # an axis of one voxel has no extent to ask for
+        for index in range(len(points)):
+            if (size[index] < needs).any():
+                raise PromptError(
+                    f"the points of object {index + 1} span no box along axis {'ijk'[int(np.argmax(size[index] < needs))]}; "
+                    "place them on its six outermost places."
+                )
+        return ExtremePoints(points, self.values, self.structures, volume.affine)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the full form of ``POINTS.json``, in voxel space."""
+        return {
+            "space": "voxel",
+            "structures": [
+                {
+                    "name": structure.name,
+                    "value": structure.value,
+                    "objects": self.points[self.values == structure.value].tolist(),
+                }
+                for structure in self.structures
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], volume: Volume) -> ExtremePoints:
+        """Read either form of ``POINTS.json`` for `volume`; coordinates are not yet checked against its size."""
+        if not isinstance(data, Mapping):
+            raise PromptError("a points file holds one JSON object with 'space' and 'points' or 'structures'.")
+        space = data.get("space")
+        if space not in ("voxel", "ras_mm"):
+            raise PromptError(f"'space' of the points is {space!r}; state 'voxel' or 'ras_mm'.")
+        entries = data.get("structures")
+        if entries is None:
+            if "points" not in data:
+                raise PromptError("the points file holds neither 'points' nor 'structures'.")
+            entries = [{"name": LESION.name, "value": LESION.value, "objects": [data["points"]]}]
+        points: list[FloatArray] = []
+        values: list[int] = []
+        structures: list[Structure] = []
+        for number, entry in enumerate(entries, start=1):
+            structure = Structure(str(entry.get("name", f"structure {number}")), int(entry.get("value", number)))
+            structures.append(structure)
+            for six in entry.get("objects", ()):
+                points.append(six_points(six, label=f"object {len(points) + 1} ({structure.name})", volume=volume, space=space))
+                values.append(structure.value)
+        if not points:
+            raise PromptError("there are no extreme points; place six on each object.")
+        return cls(np.stack(points), np.array(values), _check_structures(structures), volume.affine)
+
+
+def six_points(points: Any, *, label: str, volume: Volume, space: str = "voxel") -> FloatArray:
+    """One object's points as (6, 3) voxel indices; more than six are reduced to the extremes per axis.
+
+    Raises
+    ------
+    PromptError
+        Fewer than six points: the missing directions are named.
+    """
+    from .arrays.extreme_points import extremes_of, missing_directions
+
+    try:
+        array = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"the points of {label} are not numbers; give three coordinates per point.") from error
+    if array.size == 0:
+        raise PromptError(f"{label} has no points; place six.")
+    if array.ndim != 2 or array.shape[1] != 3:
+        raise PromptError(f"the points of {label} need three coordinates each (shape {array.shape}).")
+    if not np.isfinite(array).all():
+        raise PromptError(f"point {int(np.argwhere(~np.isfinite(array))[0][0]) + 1} of {label} is not a finite number.")
+    if space == "ras_mm":
+        array = volume.to_voxel(array)
+    if len(array) < 6:
+        missing = ", ".join(missing_directions(array, volume))
+        raise PromptError(f"{label} has {len(array)} of six points; still missing: {missing}.")
+    return extremes_of(array) if len(array) > 6 else array
+
+
+@dataclass(frozen=True, eq=False)
+class Scribbles:
+    """Strokes on the volume's grid.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (I, J, K), uint8
+        0 = not marked, 1..C = structures, 255 = background stroke.
+    structures : tuple of Structure
+        The structures that the values refer to.
+    """
+
+    labels: NDArray[np.uint8]
+    structures: tuple[Structure, ...]
+
+    def __post_init__(self) -> None:
+        labels = np.asarray(self.labels)
+        structures = _check_structures(self.structures)
+        known = {structure.value for structure in structures} | {0, BACKGROUND_STROKE}
+        unknown = sorted(set(np.unique(labels).tolist()) - known)
+        if unknown:
+            raise PromptError(f"the strokes hold the value {unknown[0]}, which no structure has; state what it means.")
+        object.__setattr__(self, "labels", labels.astype(np.uint8, copy=False))
+        object.__setattr__(self, "structures", structures)
+
+
+@dataclass(frozen=True)
+class ImageLabel:
+    """What an image shows, for the whole volume or slice by slice.
+
+    Parameters
+    ----------
+    classes : tuple of str
+        The class names.
+    label : int or tuple of int
+        Class index of the volume, or one per slice along `slice_axis`.
+    slice_axis : int
+        Array axis along which slices are counted.
+    """
+
+    classes: tuple[str, ...]
+    label: int | tuple[int, ...]
+    slice_axis: int = 2
+
+    def __post_init__(self) -> None:
+        labels: Iterable[int] = (self.label,) if isinstance(self.label, int) else self.label
+        for label in labels:
+            if not 0 <= label < len(self.classes):
+                raise PromptError(f"the image-level label {label} has no class name among {self.classes}.")

@@ -1,0 +1,1 @@
+"""Devices, weights and loops that two rooms share (torch, MONAI)."""
