@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,14 @@ class SourceHeader:
         Codes as stored in the file; both 0 where the file says nothing about orientation.
     sha256 : str
         Hash of the file's bytes at the time of reading, to notice that it changed since.
+    path : Path or None
+        Where the file lies, to refuse an export onto it. In memory only: no record, log or text ever holds it.
     """
 
     sform_code: int = 1
     qform_code: int = 1
     sha256: str = ""
+    path: Path | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
