@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,8 @@ class ExtremePoints:
         The structures that `values` refer to.
     affine : ndarray, shape (4, 4)
         Affine of the volume on which they were placed, voxel index to RAS mm.
+    notes : tuple of str
+        How they were read where that was not plain, for example that an object had more than six points.
 
     Raises
     ------
@@ -82,6 +84,7 @@ class ExtremePoints:
     values: NDArray[np.integer[Any]]
     structures: tuple[Structure, ...]
     affine: FloatArray
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         points = np.asarray(self.points, dtype=np.float64)
@@ -121,7 +124,7 @@ class ExtremePoints:
 
     def on(self, volume: Volume) -> ExtremePoints:
         """The same places as voxel indices of another volume (through RAS mm)."""
-        return ExtremePoints(volume.to_voxel(self.world), self.values, self.structures, volume.affine)
+        return replace(self, points=volume.to_voxel(self.world), affine=volume.affine)
 
     def checked(self, volume: Volume) -> ExtremePoints:
         """Clamp what lies at most half a voxel outside; refuse what lies further out or makes no box.
@@ -138,7 +141,7 @@ class ExtremePoints:
             where = np.round(self.points[object_index, point_index], 1).tolist()
             raise PromptError(
                 f"point {point_index + 1} of object {object_index + 1} at {where} lies outside the volume {volume.shape}; "
-                "give voxel indices in the file's axis order (i, j, k)."
+                "give indices in the order (i, j, k)."
             )
         points = np.clip(self.points, 0, last)
         size = np.round(points.max(axis=1)) - np.round(points.min(axis=1))
@@ -149,7 +152,7 @@ class ExtremePoints:
                     f"the points of object {index + 1} span no box along axis {'ijk'[int(np.argmax(size[index] < needs))]}; "
                     "place them on its six outermost places."
                 )
-        return ExtremePoints(points, self.values, self.structures, volume.affine)
+        return replace(self, points=points, affine=volume.affine)
 
     def to_json(self) -> dict[str, Any]:
         """Return the full form of ``POINTS.json``, in voxel space."""
@@ -178,18 +181,72 @@ class ExtremePoints:
             if "points" not in data:
                 raise PromptError("the points file holds neither 'points' nor 'structures'.")
             entries = [{"name": LESION.name, "value": LESION.value, "objects": [data["points"]]}]
-        points: list[FloatArray] = []
-        values: list[int] = []
+        if not isinstance(entries, list | tuple) or not all(isinstance(entry, Mapping) for entry in entries):
+            raise PromptError("'structures' of the points is not a list of objects with 'name', 'value' and 'objects'.")
+        objects: list[tuple[Structure, Any]] = []
         structures: list[Structure] = []
         for number, entry in enumerate(entries, start=1):
-            structure = Structure(str(entry.get("name", f"structure {number}")), int(entry.get("value", number)))
+            structure = Structure(str(entry.get("name", f"structure {number}")), _value(entry.get("value", number)))
             structures.append(structure)
-            for six in entry.get("objects", ()):
-                points.append(six_points(six, label=f"object {len(points) + 1} ({structure.name})", volume=volume, space=space))
-                values.append(structure.value)
+            sixes = entry.get("objects", ())
+            if not isinstance(sixes, list | tuple):
+                raise PromptError(f"'objects' of {structure.name!r} is not a list of objects with six points each.")
+            objects += [(structure, six) for six in sixes]
+        return cls.from_objects(objects, volume, space=space, structures=structures)
+
+    @classmethod
+    def from_objects(
+        cls,
+        objects: Iterable[tuple[Structure, Any]],
+        volume: Volume,
+        *,
+        space: str = "voxel",
+        structures: Sequence[Structure] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> ExtremePoints:
+        """From one structure and six or more points per object.
+
+        Parameters
+        ----------
+        objects : iterable of (Structure, array of shape (6 or more, 3))
+            Points in any order; of more than six the outermost per axis are used, which is noted.
+        volume : Volume
+            The image on which they lie.
+        space : {"voxel", "ras_mm"}
+            What the coordinates are.
+        structures : sequence of Structure, optional
+            All structures; default those that have objects.
+        notes : tuple of str
+            Notes to begin with.
+
+        Raises
+        ------
+        PromptError
+            Too few points, or coordinates in mm where the image's orientation is unknown.
+        """
+        points: list[FloatArray] = []
+        owners: list[Structure] = []
+        collected = list(notes)
+        if space == "ras_mm" and not volume.orientation_known:
+            raise PromptError(f"the orientation of {volume.name} is unknown; give the points as voxel indices instead of mm.")
+        for structure, raw in objects:
+            label = f"object {len(points) + 1} ({structure.name})"
+            points.append(six_points(raw, label=label, volume=volume, space=space))
+            owners.append(structure)
+            if len(raw) > 6:
+                collected.append(f"{label} has {len(raw)} points; the outermost per axis were used.")
         if not points:
             raise PromptError("there are no extreme points; place six on each object.")
-        return cls(np.stack(points), np.array(values), _check_structures(structures), volume.affine)
+        known = list(dict.fromkeys(owners)) if structures is None else structures
+        values = np.array([structure.value for structure in owners])
+        return cls(np.stack(points), values, _check_structures(known), volume.affine, tuple(collected))
+
+
+def _value(value: Any) -> int:
+    """A structure's value as it stands in a file."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise PromptError(f"the structure value {value!r} is no whole number; use 1 to {BACKGROUND_STROKE - 1}.")
+    return value
 
 
 def six_points(points: Any, *, label: str, volume: Volume, space: str = "voxel") -> FloatArray:
@@ -204,7 +261,7 @@ def six_points(points: Any, *, label: str, volume: Volume, space: str = "voxel")
 
     try:
         array = np.asarray(points, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise PromptError(f"the points of {label} are not numbers; give three coordinates per point.") from error
     if array.size == 0:
         raise PromptError(f"{label} has no points; place six.")

@@ -156,7 +156,7 @@ def _scaled(stored: Stored, path: str | os.PathLike[str], notes: list[str]) -> N
             scaled[:, :, k] = stored.array[:, :, k].astype(np.float64) * slope + inter
     finite = scaled[np.isfinite(scaled)]
     if _count_finite(stored.array) != finite.size:
-        raise DataError(f"the scale factors of {shown(path)} ({slope:g} and {inter:g}) make values too large; save it unscaled.")
+        raise DataError(f"the scale factors of {shown(path)} ({slope:g} and {inter:g}) make it too large; save it unscaled.")
     extent = float(finite.max()) - float(finite.min()) if finite.size else 0.0
     if not 1e-4 <= slope <= 1e4 or extent > 1e6:
         notes.append(f"unusual scale factors {slope:g} and {inter:g}: the values span {extent:.4g}.")

@@ -17,7 +17,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
@@ -182,7 +182,7 @@ def pass_gate(path: str | os.PathLike[str], *, called: str | None = None, volume
             source = _Hashing(file)
             if not packed:
                 return _from_stream(source, source, size, name, volume_index)
-            with gzip.GzipFile(fileobj=source, mode="rb") as stream:
+            with gzip.GzipFile(fileobj=cast("BinaryIO", source), mode="rb") as stream:
                 return _from_stream(stream, source, size * _GZIP_RATIO, name, volume_index)
 
 
@@ -305,7 +305,7 @@ def _layout(fields: Any, header_type: Any, name: str) -> _Layout:
 
 
 def _too_short(layout: _Layout, present: int, name: str) -> DataError:
-    return DataError(f"{shown(name)} needs {layout.stop:,} bytes and holds at most {present:,}; it is cut short, copy it again.")
+    return DataError(f"{shown(name)} needs {layout.stop:,} bytes and has at most {present:,}; it is cut short, copy it again.")
 
 
 def _check_budget(layout: _Layout, fields: Any, name: str) -> None:
@@ -315,7 +315,7 @@ def _check_budget(layout: _Layout, fields: Any, name: str) -> None:
     budget = memory_budget()
     if needed > budget:
         raise DataError(
-            f"{shown(name)} needs {needed >> 20:,} MiB of memory and {budget >> 20:,} MiB are allowed; crop or downsample it first."
+            f"{shown(name)} needs {needed >> 20:,} MiB of memory and {budget >> 20:,} MiB are allowed; crop or downsample it."
         )
 
 

@@ -198,7 +198,7 @@ def _note_oddities(affine: FloatArray, pixdim: FloatArray | None, notes: list[st
     """Rules 12, 13 and 15."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if pixdim is not None and (np.abs(pixdim - spacing) > 0.01 * spacing).any():
-        notes.append(f"the voxel size field ({_three(pixdim)} mm) differs from the affine ({_three(spacing)} mm), which counts.")
+        notes.append(f"the voxel size ({_three(pixdim)} mm) differs from the affine ({_three(spacing)} mm), which counts.")
     shear = shear_of(affine)
     if shear > SHEAR:
         notes.append(f"the axes are sheared ({shear:.2g}); programs based on ITK cannot open masks on this grid.")
