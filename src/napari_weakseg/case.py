@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .errors import DataError, GeometryError
-from .prompts import ExtremePoints, ImageLabel, Scribbles, Structure
-from .volume import Volume
+
+if TYPE_CHECKING:
+    from .prompts import ExtremePoints, ImageLabel, Scribbles, Structure
+    from .volume import Volume
 
 
 @dataclass(frozen=True, eq=False)

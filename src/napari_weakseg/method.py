@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .case import Case
-from .prompts import Structure
-from .recipe import Recipe
-from .volume import Volume
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from .case import Case
+    from .prompts import Structure
+    from .recipe import Recipe
+    from .volume import Volume
 
 
 @dataclass(frozen=True)

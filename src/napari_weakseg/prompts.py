@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from .errors import PromptError
-from .volume import FloatArray, Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from .volume import FloatArray, Volume
 
 BACKGROUND_STROKE = 255
 """Code of a background stroke in `Scribbles`: fixed, so that adding a structure never renumbers it."""
@@ -260,7 +263,7 @@ def six_points(points: Any, *, label: str, volume: Volume, space: str = "voxel")
     from .arrays.extreme_points import extremes_of, missing_directions
 
     try:
-        array = np.asarray(points, dtype=np.float64)
+        array: FloatArray = np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise PromptError(f"the points of {label} are not numbers; give three coordinates per point.") from error
     if array.size == 0:
@@ -274,7 +277,7 @@ def six_points(points: Any, *, label: str, volume: Volume, space: str = "voxel")
     if len(array) < 6:
         missing = ", ".join(missing_directions(array, volume))
         raise PromptError(f"{label} has {len(array)} of six points; still missing: {missing}.")
-    return extremes_of(array) if len(array) > 6 else array
+    return np.asarray(extremes_of(array) if len(array) > 6 else array)
 
 
 @dataclass(frozen=True, eq=False)

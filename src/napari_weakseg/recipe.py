@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003 - Recipe resolves its annotations at run time
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -63,10 +63,10 @@ class Recipe:
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"laptop": {}, "paper": {}}
 
-    preset: str = knob("laptop", choices=PRESETS, tooltip="laptop: minutes on a CPU; paper: as published, for a GPU")
+    preset: str = knob("laptop", choices=tuple(PRESETS), tooltip="laptop: minutes on a CPU; paper: as published, for a GPU")
     seed: int = knob(0, min=0, max=2**31 - 1, tooltip="Seed of every random draw")
-    device: str = knob("auto", choices=("auto", "cpu", "cuda", "mps"), tooltip="Where networks run; auto takes a GPU if there is one")
-    max_seconds: float = knob(60.0, min=0.0, max=1e7, unit="s", tooltip="Stop training after this time; 0 gives the first mask alone")
+    device: str = knob("auto", choices=("auto", "cpu", "cuda", "mps"), tooltip="Where networks run; auto takes a GPU")
+    max_seconds: float = knob(60.0, min=0.0, max=1e7, unit="s", tooltip="Training stops after this; 0: first mask alone")
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))

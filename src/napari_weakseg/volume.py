@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import GeometryError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -108,7 +110,7 @@ class Volume:
     @property
     def orientation(self) -> str:
         """Axis codes such as ``"RAS"``: the patient's side towards which each array axis runs."""
-        from nibabel.orientations import aff2axcodes  # type: ignore[attr-defined]
+        from nibabel.orientations import aff2axcodes
 
         return "".join(aff2axcodes(self.affine))
 
@@ -133,7 +135,7 @@ class Volume:
     def to_voxel(self, positions: ArrayLike) -> FloatArray:
         """RAS positions in mm (..., 3) to fractional voxel indices (..., 3)."""
         inverse = np.linalg.inv(self.affine)
-        return np.asarray(positions, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        return np.asarray(np.asarray(positions, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3])
 
     def in_voxels(self, length: float, *, minimum: int = 0) -> tuple[int, int, int]:
         """A length in `unit` as whole voxels per axis, rounded up and at least `minimum`."""

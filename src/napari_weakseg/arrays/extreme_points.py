@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
     from ..volume import Volume
 
 DIRECTIONS = ("i-", "i+", "j-", "j+", "k-", "k+")
@@ -31,21 +32,26 @@ def order_points(points: ArrayLike) -> NDArray[np.float64]:
     from scipy.optimize import linear_sum_assignment
 
     array = np.asarray(points, dtype=np.float64)
-    _, order = linear_sum_assignment(-_reach(array).T)
-    return array[order]
+    _, order = linear_sum_assignment(-_towards(_share(array)).T)
+    ordered: NDArray[np.float64] = array[order]
+    return ordered
 
 
-def _reach(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far each point extends towards each direction, relative to the box: 1 on the face, 0 on the opposite one."""
+def _share(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where each point lies in the box of all, per axis: 0 on the low face, 1 on the high one."""
     low, high = points.min(axis=0), points.max(axis=0)
-    share = (points - low) / np.maximum(high - low, 1e-9)
-    return np.stack([1 - share[:, 0], share[:, 0], 1 - share[:, 1], share[:, 1], 1 - share[:, 2], share[:, 2]], axis=1)
+    return np.asarray((points - low) / np.maximum(high - low, 1e-9))
+
+
+def _towards(share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each point extends towards each of `DIRECTIONS`, shape (N, 6)."""
+    return np.stack([1 - share, share], axis=2).reshape(-1, 6)
 
 
 def extremes_of(points: ArrayLike) -> NDArray[np.float64]:
     """Of many points the six that are outermost per axis and side, in the order of `DIRECTIONS`."""
     array = np.asarray(points, dtype=np.float64)
-    return np.stack([array[array[:, axis].argmin() if side == 0 else array[:, axis].argmax()] for axis in range(3) for side in (0, 1)])
+    return np.stack([array[end(array[:, axis])] for axis in range(3) for end in (np.argmin, np.argmax)])
 
 
 def missing_directions(points: ArrayLike, volume: Volume) -> tuple[str, ...]:
@@ -65,12 +71,9 @@ def assign_directions(points: NDArray[np.float64], shape: tuple[int, int, int]) 
 
     if len(points) == 0:
         return ()
-    if len(points) == 1:  # nothing to compare with: which face of the volume is nearest
-        relative = points / np.maximum(np.array(shape) - 1, 1)
-        reach = np.stack([1 - relative[:, 0], relative[:, 0], 1 - relative[:, 1], relative[:, 1], 1 - relative[:, 2], relative[:, 2]], axis=1)
-    else:
-        reach = _reach(points)
-    rows, columns = linear_sum_assignment(-reach)
+    # A single point has nothing to be compared with: the volume's nearest face decides.
+    share = points / np.maximum(np.array(shape) - 1, 1) if len(points) == 1 else _share(points)
+    rows, columns = linear_sum_assignment(-_towards(share))
     taken = np.empty(len(points), dtype=int)
     taken[rows] = columns
     return tuple(int(n) for n in taken)

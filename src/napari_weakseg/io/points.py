@@ -60,11 +60,8 @@ def read_points(path: str | os.PathLike[str], volume: Volume) -> ExtremePoints:
     text = _read_text(path)
     name = shown(path)
     try:
-        if os.fspath(path).lower().endswith(".csv"):
-            points = _from_csv(text, volume)
-        else:
-            points = _from_json(text, path, volume)
-        return points.checked(volume)
+        is_table = os.fspath(path).lower().endswith(".csv")
+        return (_from_csv(text, volume) if is_table else _from_json(text, path, volume)).checked(volume)
     except PromptError as error:
         raise PromptError(f"{name}: {error}") from error
 

@@ -65,7 +65,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise DataError(f"{name} is JSON but no record (no schema_version); choose another file.")
     if version > SCHEMA_VERSION:
-        raise DataError(f"{name} was made by a newer version (schema {version}, known up to {SCHEMA_VERSION}); update this package.")
+        raise DataError(f"{name} was made by a newer version (schema {version}, not {SCHEMA_VERSION}); update this package.")
     return dict(record)
 
 
