@@ -1,0 +1,72 @@
+"""The volumes that come with the package: made by ``sample_data/make_samples.py``, nobody was scanned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DataError
+
+if TYPE_CHECKING:
+    from ..case import Case
+
+TITLES = {
+    "brain_mri": "Brain MRI with a lesion (made up, oblique, 1 x 1 x 3 mm)",
+    "abdomen_ct": "Abdominal CT with liver and right kidney (made up, 1.5 x 1.5 x 3 mm)",
+}
+_CHANNEL = {"brain_mri": "t1", "abdomen_ct": "ct"}
+_SUFFIX = {"image": ".nii.gz", "mask": "_mask.nii.gz", "points": "_points.json", "scribbles": "_scribbles.nii.gz"}
+
+
+def list_samples() -> tuple[str, ...]:
+    """Names that `read_sample` and `sample_path` take; `TITLES` says what they show."""
+    return tuple(TITLES)
+
+
+def sample_path(name: str, part: str = "image") -> Path:
+    """Where a file of a sample lies.
+
+    Parameters
+    ----------
+    name : str
+        One of `list_samples`.
+    part : {"image", "mask", "points", "scribbles"}
+        Which of its files.
+
+    Raises
+    ------
+    DataError
+        No such sample, or no such part of it.
+    """
+    if name not in TITLES:
+        raise DataError(f"there is no sample {name!r}; choose one of {', '.join(TITLES)}.")
+    if part not in _SUFFIX:
+        raise DataError(f"a sample has no {part!r}; choose one of {', '.join(_SUFFIX)}.")
+    return Path(__file__).parent / f"{name}{_SUFFIX[part]}"
+
+
+def read_sample(name: str) -> Case:
+    """A sample with everything that was made for it.
+
+    Returns
+    -------
+    Case
+        One channel (int16), six points per structure, scribbles, and the reference mask.
+
+    Raises
+    ------
+    DataError
+        No such sample.
+    """
+    from ..case import Case
+    from ..io.nifti import read_mask, read_volume
+    from ..prompts import ExtremePoints, Scribbles
+
+    volume = read_volume(sample_path(name), name=name)
+    reference = read_mask(sample_path(name, "mask"), like=volume)
+    strokes = read_mask(sample_path(name, "scribbles"), like=volume)
+    stored = json.loads(sample_path(name, "points").read_text(encoding="utf-8"))
+    points = ExtremePoints.from_json(stored, volume).checked(volume)
+    scribbles = Scribbles(strokes.array, points.structures)
+    return Case(name, {_CHANNEL[name]: volume}, points=points, scribbles=scribbles, reference=reference)
