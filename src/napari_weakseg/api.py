@@ -1,0 +1,235 @@
+"""The work behind every button as functions: `segment`, `evaluate`, `replay`."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+
+from .arrays import metrics
+from .case import Case
+from .errors import DataError, GeometryError, PromptError
+from .io.records import read_record
+from .method import Result, Step, Weights
+from .methods import DEFAULT, get_method
+from .prompts import ExtremePoints, ImageLabel, Scribbles, Structure
+from .recipe import Recipe
+from .record import SCHEMA_VERSION, hash_of_prompts, new_record
+from .volume import Volume
+
+Prompts = ExtremePoints | Scribbles | ImageLabel
+_SLOT = {ExtremePoints: "points", Scribbles: "scribbles", ImageLabel: "image_label"}
+
+
+def segment(
+    volume: Volume | Case,
+    prompts: Prompts | None = None,
+    *,
+    method: str = DEFAULT,
+    recipe: Recipe | None = None,
+    weights: Weights | None = None,
+    on_step: Callable[[Step], object] | None = None,
+    reference: Volume | None = None,
+) -> Result:
+    """Make a mask of one volume from the marks on it.
+
+    Parameters
+    ----------
+    volume : Volume or Case
+        The image; a case brings its own marks.
+    prompts : ExtremePoints, Scribbles or ImageLabel, optional
+        The marks; placed on another grid they are moved through RAS mm.
+    method : str
+        Name in the register; see `list_methods`.
+    recipe : Recipe, optional
+        The method's settings; default its ``laptop`` preset. ``max_seconds=0`` gives the first mask alone.
+    weights : Weights, optional
+        What an earlier fit has learnt: then nothing is fitted, and no marks are needed.
+    on_step : callable, optional
+        Gets every `Step`; the first has the first mask as its preview. What it raises ends the run.
+    reference : Volume, optional
+        Full mask for scoring; no method learns from it.
+
+    Returns
+    -------
+    Result
+        Mask, scores and the record from which `replay` makes the same mask.
+
+    Raises
+    ------
+    PromptError, RecipeError, GeometryError
+        Marks or settings that cannot be used; nothing was computed.
+    """
+    case = _case_of(volume, prompts, reference)
+    with closing(steps(case, method=method, recipe=recipe, weights=weights)) as running:
+        while True:
+            try:
+                step = next(running)
+            except StopIteration as finished:
+                return cast("Result", finished.value)
+            if on_step is not None:
+                on_step(step)
+
+
+def steps(
+    case: Case, *, method: str = DEFAULT, recipe: Recipe | None = None, weights: Weights | None = None
+) -> Generator[Step, None, Result]:
+    """Like `segment`, step by step: yields each `Step` of the fit and returns the `Result`.
+
+    Whoever drives it may stop after any step; then nothing is returned, and the last preview is the last good mask.
+    """
+    room = get_method(method if weights is None else weights.method)
+    recipe = recipe or room.recipe_class.from_preset("laptop")
+    case = _checked(case, room.card.prompts, needs_marks=weights is None)
+    began = time.monotonic()
+    durations: dict[str, float] = {}
+    notes = list(case.volume.notes)
+    fitted = weights is None
+    if weights is None:
+        fit = room.fit([case], recipe, None)
+        with closing(fit):
+            while True:
+                try:
+                    step = next(fit)
+                except StopIteration as finished:
+                    weights = cast("Weights", finished.value)
+                    break
+                durations.setdefault("first_mask", time.monotonic() - began)
+                if step.note and step.note not in notes:
+                    notes.append(step.note)
+                yield step
+        durations["fit"] = time.monotonic() - began
+    result = room.predict(case, weights)
+    durations["total"] = time.monotonic() - began
+    notes += [note for note in result.notes if note not in notes]
+    if not (result.mask.array != 0).any():
+        notes.append("the mask is empty: nothing was found within the marks.")
+    record = new_record(case, weights, result.mask, notes=notes, durations=durations, fitted=fitted)
+    return replace(result, record=record, notes=tuple(notes))
+
+
+def replay(record: Mapping[str, Any] | str | os.PathLike[str], volume: Volume) -> Result:
+    """Make the mask of a record again.
+
+    The record's recipe is the one that was carried out, so no clock decides: on the same computer with the same
+    packages the mask is the same bit for bit. Where it is not, a note of the result says so.
+
+    Parameters
+    ----------
+    record : dict or path
+        What `segment` put into ``result.record``, or the file it was written to.
+    volume : Volume
+        The same image: its hash is checked.
+
+    Raises
+    ------
+    DataError
+        Another image, a record of a newer version, or one that does not hold what is needed.
+    """
+    data = record if isinstance(record, Mapping) else read_record(record)
+    try:
+        newer = int(data["schema_version"]) > SCHEMA_VERSION
+        expected, marks = str(data["image"]["sha256"]), data["prompts"]["voxel"]
+        wanted, method, settings = str(data["output"]["sha256"]), str(data["method"]), dict(data["recipe"])
+        fitted, hash_of_marks = bool(data["training"]["fitted"]), str(data["prompts"]["sha256"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"the record lacks what a replay needs ({error}); take one that segment wrote.") from error
+    if newer:
+        raise DataError("the record was made by a newer version; update napari-weakseg to replay it.")
+    if not fitted:
+        raise DataError("the record was made with weights from elsewhere; a replay needs a run that was fitted here.")
+    if volume.sha256 != expected:
+        raise DataError(f"{volume.name} is not the image of this record (its hash differs); give the same file.")
+    points = ExtremePoints.from_json(marks, volume)
+    if hash_of_prompts(points) != hash_of_marks:
+        raise DataError("the points in the record do not match their hash; the record was changed.")
+    recipe = get_method(method).recipe_class.from_json(settings)
+    result = segment(volume, points, method=method, recipe=recipe)
+    if result.mask.sha256 == wanted:
+        return result
+    note = "the mask differs from the recorded one; other packages, threads or processor than at the time of recording."
+    return replace(result, notes=(*result.notes, note))
+
+
+def evaluate(mask: Result | Volume, reference: Volume) -> dict[str, Any]:
+    """Compare a mask with a reference, structure by structure.
+
+    Parameters
+    ----------
+    mask : Result or Volume
+        What was made; labels on the reference's grid.
+    reference : Volume
+        The reference mask.
+
+    Returns
+    -------
+    dict
+        ``unit`` of lengths (``"mm"``, or ``"voxels"`` where the spacing is unknown), ``volume_unit`` (``"ml"`` or
+        ``"voxels"``) and, per structure, ``value``, ``dice``, ``hd95``, ``hd95_or_diagonal`` (the volume's diagonal
+        where a side is empty), ``assd``, ``volume``, ``reference_volume``, ``volume_difference``. Undefined figures are
+        None: with an empty reference all scores are, and ``volume`` is what was marked falsely.
+
+    Raises
+    ------
+    GeometryError
+        The two do not lie on one grid.
+    """
+    made = mask.mask if isinstance(mask, Result) else mask
+    names = {structure.value: structure.name for structure in mask.structures} if isinstance(mask, Result) else {}
+    if not made.same_grid(reference):
+        raise GeometryError(f"{made.name} and {reference.name} lie on different grids; resample one of them first.")
+    values = sorted({int(v) for volume in (made, reference) for v in np.unique(volume.array) if v != 0} | set(names))
+    structures = {names.get(value, f"label {value}"): _scores(made, reference, value) for value in values}
+    known = reference.spacing_known
+    return {"unit": reference.unit, "volume_unit": "ml" if known else "voxels", "structures": structures}
+
+
+def _scores(made: Volume, reference: Volume, value: int) -> dict[str, Any]:
+    a, b = made.array == value, reference.array == value
+    unit = reference.voxel_volume / 1000 if reference.spacing_known else 1.0
+    volume, wanted = float(a.sum()) * unit, float(b.sum()) * unit
+    figures: dict[str, Any] = {"value": value, "dice": None, "hd95": None, "hd95_or_diagonal": None, "assd": None}
+    if b.any():
+        raw = metrics.compare(a, b, reference.spacing)
+        figures |= {name: figure if math.isfinite(figure) else None for name, figure in raw.items()}
+        diagonal = math.dist((0, 0, 0), [n * step for n, step in zip(reference.shape, reference.spacing, strict=True)])
+        figures["hd95_or_diagonal"] = figures["hd95"] if figures["hd95"] is not None else diagonal
+    return {**figures, "volume": volume, "reference_volume": wanted, "volume_difference": volume - wanted}
+
+
+def _case_of(volume: Volume | Case, prompts: Prompts | None, reference: Volume | None) -> Case:
+    case = volume if isinstance(volume, Case) else Case("case", {"image": volume})
+    marks: dict[str, Any] = {} if prompts is None else {_SLOT[type(prompts)]: prompts}
+    return replace(case, **marks) if reference is None else replace(case, **marks, reference=reference)
+
+
+def _checked(case: Case, takes: tuple[str, ...], *, needs_marks: bool) -> Case:
+    """The case with marks that the method can use, on the case's grid; nothing is computed before this has passed."""
+    given = {"extreme_points": case.points, "scribbles": case.scribbles, "image_label": case.image_label}
+    if needs_marks and all(given.get(kind) is None for kind in takes):
+        words = " or ".join(kind.replace("_", " ") for kind in takes)
+        raise PromptError(f"this method needs {words}; place them first.")
+    if case.reference is not None and not case.volume.same_grid(case.reference):
+        raise GeometryError(f"{case.reference.name} does not lie on the image's grid; resample it first.")
+    if case.scribbles is not None and case.scribbles.labels.shape != case.volume.shape:
+        raise GeometryError(f"the strokes {case.scribbles.labels.shape} do not fit the image {case.volume.shape}.")
+    if case.points is None:
+        return case
+    points = case.points
+    if not np.allclose(points.affine, case.volume.affine, rtol=0, atol=1e-6):
+        points = points.on(case.volume)
+    return replace(case, points=_in_order(points.checked(case.volume)))
+
+
+def _in_order(points: ExtremePoints) -> ExtremePoints:
+    """Objects by structure, in the order in which a record lists them, so that a replay meets them in the same order."""
+    place = {structure.value: number for number, structure in enumerate(points.structures)}
+    order = np.argsort([place[int(value)] for value in points.values], kind="stable")
+    structures: tuple[Structure, ...] = points.structures
+    return ExtremePoints(points.points[order], points.values[order], structures, points.affine)

@@ -1,0 +1,133 @@
+"""`new_record`: how a mask was made, enough to make it again, without a path, a layer name or patient data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+import uuid
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .case import Case
+    from .method import Weights
+    from .prompts import ExtremePoints
+    from .volume import Volume
+
+SCHEMA_VERSION = 1
+INTENDED_USE = "research only, not a medical device"
+_PACKAGES = ("numpy", "scipy", "numba", "scikit-image", "torch", "monai", "nibabel")
+
+
+def new_record(
+    case: Case,
+    weights: Weights,
+    mask: Volume,
+    *,
+    notes: Sequence[str] = (),
+    durations: Mapping[str, float] | None = None,
+    fitted: bool = True,
+) -> dict[str, Any]:
+    """Describe one run as JSON values.
+
+    Parameters
+    ----------
+    case : Case
+        The volume and the marks as the method got them.
+    weights : Weights
+        What `fit` returned; its recipe is the one that was carried out.
+    mask : Volume
+        What `predict` returned.
+    notes : sequence of str
+        What the user was told; names of the volume in them are taken out.
+    durations : dict of str to float, optional
+        Seconds by part of the run.
+    fitted : bool
+        False where the weights came from elsewhere, so that the record alone cannot repeat the run.
+    """
+    volume = case.volume
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "intended_use": INTENDED_USE,
+        "run": uuid.uuid4().hex,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "software": _software(),
+        "method": weights.method,
+        "recipe": weights.recipe.to_json(),
+        "seed": weights.recipe.seed,
+        "training": {**weights.meta, "fitted": fitted, "sha256": _hash_of_tensors(weights)},
+        "image": {
+            "sha256": volume.sha256,
+            "shape": list(volume.shape),
+            "channels": [channel.sha256 for channel in case.channels.values()],
+            "affine": volume.affine.tolist(),
+            "scale_factors": _scale_factors(volume),
+            "spacing_known": volume.spacing_known,
+            "orientation_known": volume.orientation_known,
+        },
+        "prompts": _prompts(case.points),
+        "output": {"sha256": mask.sha256, "dtype": mask.array.dtype.name, "voxels": int((mask.array != 0).sum())},
+        "notes": [_without_names(note, case) for note in notes],
+        "durations": {name: round(seconds, 3) for name, seconds in (durations or {}).items()},
+        "edited_voxels": 0,
+    }
+
+
+def hash_of_prompts(points: ExtremePoints) -> str:
+    """SHA-256 of the points' JSON in voxel space."""
+    return hashlib.sha256(json.dumps(points.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+def _software() -> dict[str, Any]:
+    packages = {"napari-weakseg": __version__}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    torch = sys.modules.get("torch")
+    return {
+        "packages": packages,
+        "python": platform.python_version(),
+        "os": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "processors": os.cpu_count(),
+        "threads": torch.get_num_threads() if torch is not None else 1,
+    }
+
+
+def _scale_factors(volume: Volume) -> list[float] | None:
+    """Slope and intercept of the stored values, where the reader says which it used."""
+    slope, intercept = getattr(volume.header, "slope", None), getattr(volume.header, "intercept", None)
+    return None if slope is None or intercept is None else [float(slope), float(intercept)]
+
+
+def _prompts(points: ExtremePoints | None) -> dict[str, Any] | None:
+    if points is None:
+        return None
+    return {"voxel": points.to_json(), "ras_mm": points.world.round(4).tolist(), "sha256": hash_of_prompts(points)}
+
+
+def _hash_of_tensors(weights: Weights) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(weights.tensors):
+        tensor = weights.tensors[name]
+        digest.update(repr((name, tensor.shape, tensor.dtype.str)).encode())
+        digest.update(tensor.tobytes())
+    return digest.hexdigest()
+
+
+def _without_names(note: str, case: Case) -> str:
+    """The note without the name of the file or layer that it may quote: that can be a patient's."""
+    for name in sorted({channel.name for channel in case.channels.values() if channel.name}, key=len, reverse=True):
+        note = re.sub(rf"(?<!\w){re.escape(name)}(\.nii(\.gz)?)?(?!\w)", "the image", note)
+    return note
