@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from .arrays import metrics
 from .case import Case
 from .errors import DataError, GeometryError, PromptError
-from .io.records import read_record
+from .io.records import SCHEMA_VERSION, read_record
 from .method import Result, Step, Weights
 from .methods import DEFAULT, get_method
 from .prompts import ExtremePoints, ImageLabel, Scribbles, Structure
-from .recipe import Recipe
-from .record import SCHEMA_VERSION, hash_of_prompts, new_record
-from .volume import Volume
+from .record import hash_of_prompts, new_record
+
+if TYPE_CHECKING:
+    import os
+
+    from .recipe import Recipe
+    from .volume import Volume
 
 Prompts = ExtremePoints | Scribbles | ImageLabel
 _SLOT = {ExtremePoints: "points", Scribbles: "scribbles", ImageLabel: "image_label"}
@@ -185,7 +188,11 @@ def evaluate(mask: Result | Volume, reference: Volume) -> dict[str, Any]:
     if not made.same_grid(reference):
         raise GeometryError(f"{made.name} and {reference.name} lie on different grids; resample one of them first.")
     values = sorted({int(v) for volume in (made, reference) for v in np.unique(volume.array) if v != 0} | set(names))
-    structures = {names.get(value, f"label {value}"): _scores(made, reference, value) for value in values}
+    shown = {value: names.get(value, f"label {value}") for value in values}
+    twice = {name for name in shown.values() if list(shown.values()).count(name) > 1}
+    structures = {
+        f"{name} ({value})" if name in twice else name: _scores(made, reference, value) for value, name in shown.items()
+    }
     known = reference.spacing_known
     return {"unit": reference.unit, "volume_unit": "ml" if known else "voxels", "structures": structures}
 

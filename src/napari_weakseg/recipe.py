@@ -88,7 +88,7 @@ class Recipe:
 
     def changed(self, **changes: Any) -> Self:
         """A copy with some knobs changed."""
-        return type(self).from_preset(self.preset, **{**self.to_json(), **changes})
+        return self.from_json({**self.to_json(), **changes})
 
     def to_json(self) -> dict[str, Any]:
         """All knobs as JSON values."""

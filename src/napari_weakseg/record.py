@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from .io.records import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from .prompts import ExtremePoints
     from .volume import Volume
 
-SCHEMA_VERSION = 1
 INTENDED_USE = "research only, not a medical device"
 _PACKAGES = ("numpy", "scipy", "numba", "scikit-image", "torch", "monai", "nibabel")
 
