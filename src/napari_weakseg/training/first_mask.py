@@ -1,0 +1,265 @@
+"""Train the first-mask network on generated volumes: seeded, resumable, fed by a process of its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..arrays.marks import marked_cube
+from ..networks.first_mask import FirstMaskNet
+from ..synthesis.scenes import random_case
+from ..synthesis.user import random_marks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VALIDATION_SEED = 10**9
+"""First number of the seeds of generated volumes that are never trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstMaskTraining:
+    """Settings of one training run.
+
+    Parameters
+    ----------
+    steps : int
+        Optimiser steps in all; may be changed when a run is continued.
+    batch : int
+        Cubes per step, at least 2 (see `docs/performance`: batch 1 is many times slower per cube on a CPU).
+    seed : int
+        Decides weights, volumes and marks.
+    widths : tuple of int
+        Channels per resolution.
+    rate : float
+        Highest learning rate of AdamW; reached after `warm_up` steps, lowered linearly over the last `cool_down` share.
+    averaging : float
+        Decay of the running mean of the weights, which is what is used afterwards.
+    workers : int
+        Processes that generate volumes.
+    checkpoint_every : int
+        Steps between checkpoints and lines of the log.
+    validation : int
+        Generated volumes on which each checkpoint is scored.
+    """
+
+    steps: int = 4000
+    batch: int = 4
+    seed: int = 0
+    widths: tuple[int, ...] = (16, 32, 64, 96)
+    rate: float = 2e-3
+    warm_up: int = 100
+    cool_down: float = 0.35
+    averaging: float = 0.995
+    workers: int = 1
+    checkpoint_every: int = 100
+    validation: int = 16
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of one step."""
+        start = self.steps * (1 - self.cool_down)
+        falling = 1.0 if step < start else max(0.01, 1 - (step - start) / (self.steps - start))
+        return self.rate * min(1.0, (step + 1) / self.warm_up) * falling
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State after a checkpoint: steps done, mean loss since the last one, Dice of the averaged weights on validation."""
+
+    step: int
+    loss: float
+    dice: float
+    seconds: float
+
+
+class GeneratedCubes(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Cube number n of a seed: channels (float16), condition, and target with -1 where the volume ends.
+
+    Parameters
+    ----------
+    seed : int
+        First half of each volume's seed.
+    start, stop : int
+        Range of the second half.
+    """
+
+    def __init__(self, seed: int, start: int, stop: int) -> None:
+        self.seed, self.start, self.stop = seed, start, stop
+
+    def __len__(self) -> int:
+        """Return the number of cubes."""
+        return self.stop - self.start
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Generate one cube; the same index gives the same cube in any process."""
+        number = self.start + index
+        case = random_case((self.seed, number))
+        marks = random_marks(np.random.default_rng((self.seed, number, 1)), case)
+        cube = marked_cube(case.image, case.spacing, points=marks.points, strokes=marks.strokes, previous=marks.previous)
+        target = np.where(cube.channels[-1] > 0, cube.frame.to_cube(case.mask), -1)
+        return (
+            torch.from_numpy(cube.channels.astype(np.float16)),
+            torch.from_numpy(cube.condition),
+            torch.from_numpy(target.astype(np.float16)),
+        )
+
+
+def first_mask_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy plus soft Dice, per cube, over what lies inside the volume.
+
+    Parameters
+    ----------
+    logits, target : Tensor, shape (B, D, H, W)
+        The target holds shares in 0..1, and -1 where there is no volume.
+    """
+    valid = (target >= 0).to(logits.dtype)
+    truth = target.clamp(min=0)
+    entropy = functional.binary_cross_entropy_with_logits(logits, truth, weight=valid, reduction="none")
+    axes = (1, 2, 3)
+    probability = torch.sigmoid(logits) * valid
+    dice = (2 * (probability * truth).sum(axes) + 50) / (probability.sum(axes) + truth.sum(axes) + 50)
+    return (entropy.sum(axes) / valid.sum(axes).clamp(min=1) + 1 - dice).mean()
+
+
+def train_first_mask(folder: Path, settings: FirstMaskTraining, *, device: str = "cpu") -> Iterator[Progress]:
+    """Train, or continue what `folder` holds.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets ``checkpoint.safetensors`` (weights, their running mean, optimiser), ``settings.json`` and ``log.csv``;
+        a run that was stopped continues at its last checkpoint.
+    settings : FirstMaskTraining
+        What to do; `widths` and `seed` must be those of the run that is continued.
+    device : str
+        Torch device.
+
+    Yields
+    ------
+    Progress
+        After each checkpoint.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(settings.seed)
+    net = FirstMaskNet(settings.widths).to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.rate, weight_decay=1e-2, betas=(0.9, 0.98))
+    average = {name: value.detach().clone() for name, value in net.state_dict().items()}
+    done = _resume(folder, net, optimiser, average)
+    (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
+    cubes = GeneratedCubes(settings.seed, done * settings.batch, settings.steps * settings.batch)
+    loader = torch.utils.data.DataLoader(
+        cubes, settings.batch, num_workers=settings.workers, prefetch_factor=6 if settings.workers else None
+    )
+    losses: list[float] = []
+    began = time.monotonic()
+    for step, batch in enumerate(loader, start=done):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate_at(step)
+        losses.append(_step(net, optimiser, batch, device))
+        decay = min(settings.averaging, (step + 1) / (step + 20))
+        with torch.no_grad():
+            for name, value in net.state_dict().items():
+                average[name].lerp_(value, 1 - decay)
+        if (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps:
+            _save(folder, net, optimiser, average, step + 1)
+            dice = validation_dice(settings.widths, average, device, settings.validation)
+            progress = Progress(step + 1, float(np.mean(losses)), dice, time.monotonic() - began)
+            _log(folder / "log.csv", progress)
+            losses.clear()
+            yield progress
+
+
+def _step(net: FirstMaskNet, optimiser: torch.optim.Optimizer, batch: tuple[Tensor, Tensor, Tensor], device: str) -> float:
+    """One step of the optimiser in bfloat16 where the processor is good at it; the loss is taken in float32."""
+    channels, condition, target = (part.to(device) for part in batch)
+    channels = channels.to(dtype=torch.float32, memory_format=torch.channels_last_3d)
+    with torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=has_fast_bfloat16(device)):
+        logits = net(channels, condition)
+    loss = first_mask_loss(logits.float(), target.float())
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    optimiser.step()
+    return float(loss.detach())
+
+
+def has_fast_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is faster than float32 there: GPUs, and processors with their own instructions for it."""
+    if not device.startswith("cpu"):
+        return True
+    capability = torch.backends.cpu.get_cpu_capability()
+    flags = Path("/proc/cpuinfo")
+    return str(capability) == "AVX512" and flags.exists() and "avx512_bf16" in flags.read_text()
+
+
+def validation_dice(widths: tuple[int, ...], weights: dict[str, Tensor], device: str = "cpu", count: int = 16) -> float:
+    """Mean Dice on the cube over generated volumes that are never trained on."""
+    net = FirstMaskNet(widths).to(device)
+    net.load_state_dict(weights)
+    net.eval()
+    loader = torch.utils.data.DataLoader(GeneratedCubes(VALIDATION_SEED, 0, count), 4)
+    scores: list[float] = []
+    with torch.inference_mode():
+        for channels, condition, target in loader:
+            mask = (net(channels.float().to(device), condition.to(device)) > 0).cpu() & (target >= 0)
+            truth = target > 0.5
+            both = (mask & truth).sum((1, 2, 3))
+            scores += (2 * both / (mask.sum((1, 2, 3)) + truth.sum((1, 2, 3))).clamp(min=1)).tolist()
+    return float(np.mean(scores))
+
+
+def _flat(net: FirstMaskNet, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    """Everything that continuing needs, as named tensors."""
+    tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in average.items()}
+    for number, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
+    tensors["step"] = torch.tensor(step)
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def _save(folder: Path, net: FirstMaskNet, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], step: int) -> None:
+    """Write the checkpoint beside the old one, then replace it."""
+    from safetensors.torch import save_file
+
+    fresh = folder / "checkpoint.safetensors.new"
+    save_file(_flat(net, optimiser, average, step), fresh)
+    fresh.replace(folder / "checkpoint.safetensors")
+
+
+def _resume(folder: Path, net: FirstMaskNet, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]) -> int:
+    """Load the checkpoint if there is one; returns the steps done."""
+    from safetensors.torch import load_file
+
+    path = folder / "checkpoint.safetensors"
+    if not path.exists():
+        return 0
+    tensors = load_file(path)
+    net.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("net.")})
+    for name in average:
+        average[name].copy_(tensors[f"average.{name}"])
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimiser."):
+            _, number, part = name.split(".")
+            state.setdefault(int(number), {})[part] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    return int(tensors["step"])
+
+
+def _log(path: Path, progress: Progress) -> None:
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if fresh:
+            writer.writerow(["step", "loss", "validation_dice", "seconds"])
+        writer.writerow([progress.step, f"{progress.loss:.4f}", f"{progress.dice:.4f}", f"{progress.seconds:.1f}"])
