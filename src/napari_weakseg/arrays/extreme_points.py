@@ -62,21 +62,34 @@ def missing_directions(points: ArrayLike, volume: Volume) -> tuple[str, ...]:
     array = np.asarray(points, dtype=np.float64).reshape(-1, 3)
     taken = set(assign_directions(array, volume.shape))
     names = direction_names(volume)
-    return tuple(names[number] for number in range(6) if number not in taken)
+    return tuple(names[number] for number in range(6) if number not in taken and volume.shape[number // 2] > 1)
 
 
 def assign_directions(points: NDArray[np.float64], shape: tuple[int, int, int]) -> tuple[int, ...]:
-    """Number of the direction (see `DIRECTIONS`) that each of at most six points takes."""
+    """Number of the direction (see `DIRECTIONS`) that each of at most six points takes.
+
+    Directions along an axis of one voxel are taken last: nothing extends there.
+    """
     from scipy.optimize import linear_sum_assignment
 
     if len(points) == 0:
         return ()
     # A single point has nothing to be compared with: the volume's nearest face decides.
     share = points / np.maximum(np.array(shape) - 1, 1) if len(points) == 1 else _share(points)
-    rows, columns = linear_sum_assignment(-_towards(share))
+    reach = _towards(share)
+    reach[:, np.repeat(np.array(shape) == 1, 2)] = -10.0
+    rows, columns = linear_sum_assignment(-reach)
     taken = np.empty(len(points), dtype=int)
     taken[rows] = columns
     return tuple(int(n) for n in taken)
+
+
+def direction_of(point: ArrayLike, points: NDArray[np.float64], shape: tuple[int, int, int]) -> int:
+    """Number of the direction in which one more point reaches furthest, measured by the box of the others."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    reach = _towards((np.asarray(point, dtype=np.float64)[None] - low) / np.maximum(high - low, 1e-9))[0]
+    reach[np.repeat(np.array(shape) == 1, 2)] = -np.inf
+    return int(reach.argmax())
 
 
 def direction_names(volume: Volume) -> tuple[str, ...]:

@@ -1,0 +1,60 @@
+"""Saving from the panel: the mask as NIfTI, and beside it the record of how it was made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..io.names import without_suffix
+from ..io.nifti_write import write_mask
+from ..io.records import write_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..volume import Volume
+    from .edits import History
+
+
+def save_mask(mask: Volume, image: Volume, history: History, path: Path) -> Path:
+    """Write the mask, and ``<name>.weakseg.json`` beside it.
+
+    Raises
+    ------
+    WeaksegError
+        Not a NIfTI name, the target is the source image, or the folder cannot be written.
+    """
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        path = path.with_name(f"{path.name}.nii.gz")
+    written = write_mask(mask, path)
+    write_record(record_of(mask, image, history), written.with_name(f"{without_suffix(written)}.weakseg.json"))
+    return written
+
+
+def record_of(mask: Volume, image: Volume, history: History) -> dict[str, Any]:
+    """One run's own record where there was one, else the records of all; with the points and what is in the file."""
+    runs: list[dict[str, Any]] = []
+    for edit in history.past:
+        for proposal in edit.accepted if edit.patch is not None else ():
+            record = dict(proposal.record)
+            if record and record not in runs:
+                runs.append(record)
+    document = history.present
+    saved = {
+        "sha256": mask.sha256,
+        "voxels": {s.name: int((mask.array == s.value).sum()) for s in document.structures},
+        "marks": document.to_json()["marks"],
+        "edited_voxels": edited_voxels(mask, history),
+        "notes": [note.replace(image.name, "the image") for note in image.notes],
+    }
+    return {**runs[0], "saved": saved} if len(runs) == 1 else {"runs": runs, "saved": saved}
+
+
+def edited_voxels(mask: Volume, history: History) -> int:
+    """How many voxels differ from what was accepted: painted by hand, or there before."""
+    accepted = np.zeros(mask.shape, dtype=mask.array.dtype)
+    for edit in history.past:
+        if edit.patch is not None:
+            accepted[edit.patch.where] = edit.patch.after
+    return int((accepted != mask.array).sum())

@@ -1,0 +1,135 @@
+"""The panel's sentences and figures, each with its unit."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .proposals import FIRST, REFINED, Proposal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..volume import Volume
+    from .session import Session
+    from .workbench import Workbench
+    from .workers import Progress, Run
+
+_ORDER = "RLAPSI"
+
+
+def image_line(session: Session) -> str:
+    """Spacing and size of the image."""
+    volume = session.volume
+    if volume is None:
+        return session.problem[:1].upper() + session.problem[1:]
+    steps = " × ".join(f"{step:.3g}" for step in volume.spacing)
+    size = " × ".join(str(n) for n in volume.shape)
+    return f"{steps} mm, {size}" if volume.spacing_known else f"spacing unknown, {size} voxels"
+
+
+def amount(voxels: int, volume: Volume) -> str:
+    """A number of voxels as ml where the spacing is known."""
+    if not volume.spacing_known:
+        return f"{voxels} voxels"
+    millilitres = voxels * volume.voxel_volume / 1000
+    return f"{millilitres:.3g} ml" if millilitres < 100 else f"{millilitres:.0f} ml"
+
+
+def mask_line(standing: Sequence[Proposal], bench: Workbench) -> str:
+    """What is shown and waits for Accept."""
+    if bench.layers is None or not standing:
+        return ""
+    parts = []
+    for proposal in standing:
+        word = "first mask" if proposal.stage == FIRST else "refined mask"
+        parts.append(f"{word} {amount(int(np.count_nonzero(proposal.labels)), bench.layers.volume)}")
+    line = ", ".join(parts)
+    agreement = _with_first(bench)
+    return line[:1].upper() + line[1:] + (f", Dice with the first {agreement:.2f}" if agreement is not None else "")
+
+
+def _with_first(bench: Workbench) -> float | None:
+    """Dice of the refined mask with the first masks of the same objects."""
+    refined = [proposal for proposal in bench.proposals if proposal.stage == REFINED]
+    first = [proposal for proposal in bench.proposals if proposal.stage == FIRST]
+    if len(refined) != 1 or {k for p in first for k in p.objects} != set(refined[0].objects):
+        return None
+    common = sum(_overlap(refined[0], proposal) for proposal in first)
+    total = int(np.count_nonzero(refined[0].labels)) + sum(int(np.count_nonzero(p.labels)) for p in first)
+    return 2 * common / total if total else None
+
+
+def _overlap(a: Proposal, b: Proposal) -> int:
+    start = np.maximum(a.start, b.start)
+    stop = np.minimum(np.add(a.start, a.labels.shape), np.add(b.start, b.labels.shape))
+    if (stop <= start).any():
+        return 0
+    in_a = a.labels[tuple(slice(s - o, e - o) for s, e, o in zip(start, stop, a.start, strict=True))]
+    in_b = b.labels[tuple(slice(s - o, e - o) for s, e, o in zip(start, stop, b.start, strict=True))]
+    return int(((in_a == in_b) & (in_a > 0)).sum())
+
+
+def progress_line(run: Run | None, progress: Progress | None, elapsed: float) -> str:
+    """Stage, step, time left and device."""
+    if run is None:
+        return ""
+    if run.cancelled:
+        return "stopping…"
+    if run.stage == FIRST:
+        return "first mask…"
+    if progress is None:
+        return "starting…"
+    parts = [f"{progress.stage} {progress.index}/{progress.total}" if progress.total > 1 else progress.stage]
+    if progress.seconds_left is not None:
+        parts.append(f"{progress.seconds_left:.0f} s left")
+    else:
+        parts.append(f"{elapsed:.0f} s")
+    parts.append(device_words(run.job.recipe.device))
+    return " · ".join(part for part in parts if part)
+
+
+def device_words(device: str) -> str:
+    """Where networks run, for example ``CPU, 2 threads``."""
+    import sys
+
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "get_num_threads"):
+        return device.upper() if device != "auto" else ""
+    if device in ("cpu", "auto") and not (device == "auto" and torch.cuda.is_available()):
+        threads = torch.get_num_threads()
+        return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+    return "GPU" if device in ("auto", "cuda") else device.upper()
+
+
+def measures(bench: Workbench) -> str:
+    """Sizes of the saved and the shown masks, per structure."""
+    if bench.layers is None:
+        return ""
+    volume, mask = bench.layers.volume, bench.layers.mask_voxels()
+    lines = []
+    for structure in bench.document.structures:
+        inside = 0 if mask is None else int((mask == structure.value).sum())
+        slices = 0 if mask is None else int((mask == structure.value).any(axis=(0, 1)).sum())
+        lines.append(f"{structure.name}: {amount(inside, volume)} accepted, {slices} slices")
+        shown = sum(int((p.labels == structure.value).sum()) for p in bench.standing())
+        if shown:
+            lines.append(f"{structure.name}: {amount(shown, volume)} shown")
+    if bench.last_saved is not None and mask is not None:
+        total = int((bench.last_saved > 0).sum()) + int((mask > 0).sum())
+        same = int(((bench.last_saved == mask) & (mask > 0)).sum())
+        lines.append(f"Dice with the last save {2 * same / total if total else 1:.3f}")
+    return "\n".join(lines)
+
+
+def record_text(standing: Sequence[Proposal], bench: Workbench) -> str:
+    """How the shown mask was made, as it will be saved."""
+    records = [dict(proposal.record) for proposal in standing if proposal.record]
+    if not records:
+        records = [dict(p.record) for edit in bench.history.past if edit.patch is not None for p in edit.accepted if p.record]
+    if not records:
+        return "no run has ended yet"
+    text = json.dumps(records[-1], indent=1, default=str)
+    return text if len(text) < 4000 else text[:4000] + " …"

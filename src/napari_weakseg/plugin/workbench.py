@@ -1,0 +1,362 @@
+"""The work on one viewer's image without any widget: what each button of the panel does, with undo and journal.
+
+It needs no display (napari's `ViewerModel` is enough), so that it is tested as plain code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..arrays.extreme_points import direction_names
+from ..errors import PromptError, WeaksegError
+from .companions import Claim, Companions, other_channels
+from .edits import Edit, History, Journal, Recovered, recoverable
+from .export import save_mask
+from .proposals import FIRST, REFINED, Proposal, standing, superseded, without
+from .session import Document, Job, ObjectKey, Problem, Session, complete, directions_of, missing_of, open_objects, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+
+    from ..recipe import Recipe
+
+
+class Workbench:
+    """One viewer, the chosen image, the marks on it, and what is proposed.
+
+    Parameters
+    ----------
+    viewer : napari viewer
+        Where the layers are.
+    method : str
+        Name in the register.
+    recipe : Recipe
+        Its settings at the start.
+    """
+
+    def __init__(self, viewer: ViewerModel, method: str, recipe: Recipe) -> None:
+        self.viewer = viewer
+        self.history = History()
+        self.session = Session(method=method, recipe=recipe)
+        self.layers: Companions | None = None
+        self.proposals: tuple[Proposal, ...] = ()
+        self.journal: Journal | None = None
+        self.recovered: Recovered | None = None
+        self.last_saved: np.ndarray[Any, Any] | None = None
+        self._others: dict[str, tuple[History, tuple[Proposal, ...]]] = {}
+        self._writing = False
+
+    @property
+    def document(self) -> Document:
+        """The marks as they are."""
+        return self.history.present
+
+    # -- the image -------------------------------------------------------------------------
+
+    def choose_image(self, image: Image | None) -> None:
+        """Work on another image; what was done on the one before is kept for when it is chosen again."""
+        if self.layers is not None:
+            self._others[str(self.layers.image.unique_id)] = (self.history, self.proposals)
+        self.layers, self.journal, self.recovered, self.proposals = None, None, None, ()
+        self.history = History()
+        self.last_saved = None
+        self.session = replace(self.session, document=Document(), volume=None, channels=(), problem="")
+        if image is None:
+            return
+        try:
+            self.layers = Companions(self.viewer, image)
+        except WeaksegError as error:
+            self.session = replace(self.session, problem=str(error))
+            return
+        self.history, self.proposals = self._others.pop(str(image.unique_id), (History(), ()))
+        self._renew()
+        self._write(self.layers.show_points)
+        self._write(self.layers.show_box)
+        self.viewer.layers.selection.active = self.layers.find("points")
+        points = self.layers.find("points")
+        if points is not None:
+            points.mode = "add"
+
+    def use_channels(self, use: bool) -> None:
+        """Give the method the other images of this grid too, or the chosen one alone."""
+        channels = other_channels(self.viewer, self.layers.image, self.layers.volume) if use and self.layers else ()
+        self.session = replace(self.session, channels=channels)
+
+    def set_recipe(self, recipe: Recipe) -> None:
+        """Other settings for the next run."""
+        self.session = replace(self.session, recipe=recipe)
+
+    # -- the marks -------------------------------------------------------------------------
+
+    def points_changed(self) -> bool:
+        """Take over what the user did in the points layer: clicks, drags, deletions.
+
+        Returns
+        -------
+        bool
+            Whether an object now has all its points and another place than before.
+
+        Raises
+        ------
+        PromptError
+            A click outside the image; the points are as before.
+        """
+        if self.layers is None or self._writing or self.layers.find("points") is None:
+            return False
+        seen = self.layers.read_points()
+        known = np.array([mark.voxel for mark in self.document.marks], dtype=np.float64).reshape(-1, 3)
+        try:
+            if len(seen) > len(known):
+                title, after = "place a point", self.document
+                for voxel in self._inside(seen[len(known) :]):
+                    after = after.place(voxel, self.layers.volume.shape)
+            elif len(seen) < len(known):
+                title, after = "delete points", self.document.remove(_lost(known, seen))
+            else:
+                moved = np.flatnonzero(np.abs(seen - known).max(axis=1, initial=0) > 1e-6).tolist()
+                title, after = "move a point", self.document
+                for row, voxel in zip(moved, self._inside(seen[moved]), strict=True):
+                    after = after.move(row, voxel)
+        except PromptError:
+            self._write(self.layers.show_points)
+            raise
+        if after == self.document:
+            return False
+        return self._commit(self.history.do(title, after))
+
+    def _inside(self, voxels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        assert self.layers is not None
+        last = np.array(self.layers.volume.shape) - 1.0
+        if len(voxels) and max((-voxels).max(), (voxels - last).max()) > 0.5 + 1e-6:
+            raise PromptError("that click is outside the image; click on the outermost places of the object.")
+        return np.clip(voxels, 0, last)
+
+    def act(self, title: str, after: Document) -> bool:
+        """Carry out an action on the document; returns as `points_changed`."""
+        return self._commit(self.history.do(title, after))
+
+    def look(self, key: ObjectKey) -> None:
+        """Make another object the current one."""
+        self.history.look(self.document.choose(key))
+        self._renew()
+        self._show()
+
+    def undo(self) -> str:
+        """Take the last action back; returns what it was, empty where there was none."""
+        return self._replay(self.history.undo())
+
+    def redo(self) -> str:
+        """Do again what was undone."""
+        return self._replay(self.history.redo())
+
+    def _replay(self, edit: Edit | None) -> str:
+        if edit is None:
+            return ""
+        if edit.patch is not None and self.layers is not None:
+            self._write(lambda document: self.layers.apply(edit.patch, document, only_unchanged=True))  # type: ignore[union-attr, arg-type]
+            back = edit.after.finished < edit.before.finished
+            self.proposals = edit.accepted if back else ()
+        self._commit(edit)
+        return edit.title
+
+    def _commit(self, edit: Edit) -> bool:
+        """Draw and write down the document after an edit."""
+        touched = {
+            key
+            for key in edit.after.objects
+            if len(edit.before.rows_of(key)) != len(edit.after.rows_of(key))
+            or not np.array_equal(edit.before.points_of(key), edit.after.points_of(key))
+        }
+        if edit.patch is None:
+            for key in touched | (set(edit.before.objects) - set(edit.after.objects)):
+                self.drop(key, edit.before)
+        self._renew()
+        self._show()
+        if self.journal is not None:
+            self.journal.write_document(self.document)
+            if edit.patch is not None:
+                self.write_mask_down()
+        return edit.patch is None and any(complete(self.session, key) for key in touched)
+
+    def drop(self, key: ObjectKey, document: Document) -> None:
+        """Take an object's proposals away: its points are no longer those that they came from."""
+        assert self.layers is not None
+        shape = self.layers.volume.shape
+        kept = (without(p, document, key, shape) if key in p.objects else p for p in self.proposals)
+        self.proposals = tuple(p for p in kept if p is not None)
+
+    def _renew(self) -> None:
+        volume = None if self.layers is None else self.layers.volume
+        self.session = replace(self.session, document=self.document, volume=volume)
+
+    def _show(self) -> None:
+        if self.layers is None:
+            return
+        self._write(self.layers.show_points)
+        self._write(self.layers.show_box)
+        self._write(lambda document: self.layers.show_proposals(self.proposals, document))  # type: ignore[union-attr]
+
+    def _write(self, draw: Any) -> None:
+        """Draw into layers without taking our own drawing for the user's."""
+        before, self._writing = self._writing, True
+        try:
+            draw(self.document)
+        finally:
+            self._writing = before
+
+    # -- runs and masks --------------------------------------------------------------------
+
+    def job(self, *, first: bool) -> Job | tuple[Problem, ...]:
+        """What would run now: the current object's first mask, or a fit on all objects that are not finished."""
+        if not first:
+            return resolve(self.session)
+        key = self.document.current
+        alone = replace(self.document, finished=frozenset(k for k in self.document.objects if k != key))
+        return resolve(replace(self.session, document=alone), max_seconds=0.0)
+
+    def propose(self, proposal: Proposal) -> None:
+        """Show a mask that a run made; it replaces older ones of its objects and stage."""
+        if self.layers is None:
+            return
+        self.proposals = superseded(self.proposals, proposal, self.document, self.layers.volume.shape)
+        self._write(lambda document: self.layers.show_proposals(self.proposals, document))  # type: ignore[union-attr]
+
+    def standing(self) -> tuple[Proposal, ...]:
+        """What accepting would write."""
+        return () if self.layers is None else standing(self.proposals, self.document, self.layers.volume.shape)
+
+    def discard(self) -> None:
+        """Take the refined masks away, and where there are none the first masks; the points stay."""
+        refined = any(proposal.stage == REFINED for proposal in self.proposals)
+        self.proposals = tuple(p for p in self.proposals if refined and p.stage == FIRST)
+        self._show()
+
+    def accept(self, *, overwrite: bool) -> str:
+        """Write what is shown into the mask as one undoable step; returns a sentence."""
+        proposals = self.standing()
+        if self.layers is None or not proposals:
+            return "there is no mask to accept yet; click six points first."
+        keys = tuple(key for proposal in proposals for key in proposal.objects)
+        claims = [claim for key in keys for claim in self._claims(key)]
+        before = self.proposals
+        self._writing = True
+        try:
+            patch, blocked = self.layers.accept(proposals, claims, self.document, overwrite=overwrite)
+        finally:
+            self._writing = False
+        self.proposals = ()
+        self._commit(self.history.do("accept a mask", self.document.finish(keys), patch, before))
+        spared = f"; {blocked} voxels of other finished labels were left as they are" if blocked else ""
+        return f"accepted{spared}." if (patch.after != 0).any() or not blocked else f"nothing was written{spared}."
+
+    def _claims(self, key: ObjectKey) -> Iterable[Claim]:
+        """What the object wrote when it was last accepted."""
+        assert self.layers is not None
+        for edit in reversed(self.history.past):
+            if edit.patch is not None and key in edit.after.finished - edit.before.finished:
+                for proposal in standing(edit.accepted, edit.before, self.layers.volume.shape):
+                    if key in proposal.objects:
+                        yield Claim(key, proposal, edit.before)
+                return
+
+    def save(self, path: str | Path) -> str:
+        """Write the mask and the record beside it; returns a sentence.
+
+        Raises
+        ------
+        WeaksegError
+            No mask, or a file that cannot be written.
+        """
+        if self.layers is None:
+            raise PromptError("there is no image to save a mask of; open one first.")
+        mask = self.layers.to_volume()
+        written = save_mask(mask, self.layers.volume, self.history, Path(path))
+        self.last_saved = mask.array
+        if self.journal is not None:
+            self.journal.write_saved()
+        return f"saved {written.name} and its record."
+
+    # -- what survives a crash -------------------------------------------------------------
+
+    def identify(self, sha256: str) -> None:
+        """The image's hash is known: keep a journal from here on, and look for unsaved work on this image."""
+        if self.layers is None:
+            return
+        shape = self.layers.volume.shape
+        self.recovered = recoverable(sha256, shape) if not self.document.marks else None
+        self.journal = Journal(sha256, shape)
+        if self.document.marks:
+            self.journal.write_document(self.document)
+
+    def restore(self) -> None:
+        """Bring back unsaved work."""
+        found, self.recovered = self.recovered, None
+        if found is None or self.layers is None:
+            return
+        self._commit(self.history.do("restore unsaved work", found.document))
+        if found.mask is not None:
+            mask = Proposal((), (0, 0, 0), found.mask.astype(np.uint8), REFINED)
+            self._write(lambda document: self.layers.accept((mask,), (), document, overwrite=True))  # type: ignore[union-attr]
+            self.write_mask_down()
+        found.path.unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Delete unsaved work of an earlier session."""
+        if self.recovered is not None:
+            self.recovered.path.unlink(missing_ok=True)
+        self.recovered = None
+
+    def write_mask_down(self) -> None:
+        """Keep the mask as it is now in the journal."""
+        voxels = None if self.layers is None else self.layers.mask_voxels()
+        if self.journal is not None and voxels is not None:
+            self.journal.write_mask(voxels)
+
+    # -- what is said of it ----------------------------------------------------------------
+
+    def missing(self) -> tuple[int, ...]:
+        """Directions that the current object lacks."""
+        return () if self.layers is None else missing_of(self.document, self.layers.volume)
+
+    def jump(self, direction: int) -> None:
+        """Go to a direction's point, or to a slice and plane in which it can be clicked."""
+        if self.layers is None:
+            return
+        volume, held = self.layers.volume, directions_of(self.document, self.layers.volume)
+        if direction in held:
+            self.layers.jump(np.array(self.document.marks[held[direction]].voxel))
+            return
+        points = self.document.points_of(self.document.current)
+        middle = (np.array(volume.shape) - 1) / 2 if len(points) == 0 else (points.min(axis=0) + points.max(axis=0)) / 2
+        self.layers.jump(middle.round(), across=direction // 2)
+
+    def names(self) -> tuple[str, ...]:
+        """Words of the six directions."""
+        return direction_names(self.layers.volume) if self.layers is not None else ()
+
+    def open_objects(self) -> tuple[ObjectKey, ...]:
+        """Complete objects that are not finished."""
+        return open_objects(self.session)
+
+    def owns(self, layer: Layer, role: str) -> bool:
+        """Whether a layer is this image's layer of that role."""
+        found = None if self.layers is None else self.layers.find(role)
+        return found is not None and bool(found == layer)
+
+
+def _lost(known: np.ndarray[Any, Any], seen: np.ndarray[Any, Any]) -> set[int]:
+    """Rows of `known` that are no longer in `seen`; the order of the others did not change."""
+    lost, left = set(), 0
+    for row, voxel in enumerate(known):
+        if left < len(seen) and np.abs(seen[left] - voxel).max() <= 1e-6:
+            left += 1
+        else:
+            lost.add(row)
+    return lost

@@ -1,0 +1,27 @@
+"""Labels layers as NIfTI masks that lie exactly on the image they were made on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import WeaksegError
+from ..io.nifti_write import write_mask
+from .layers import read_grid
+
+
+def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write one labels layer; the geometry of the source file is restored from the layer's metadata.
+
+    What cannot be written is said in one sentence, and nothing is written.
+    """
+    from napari.layers import Labels
+    from napari.utils.notifications import show_error
+
+    keys = ("name", "metadata", "scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+    layer = Labels(data, **{key: meta[key] for key in keys if meta.get(key) is not None})
+    try:
+        volume, _ = read_grid(layer)
+        return [str(write_mask(volume, path))]
+    except WeaksegError as error:
+        show_error(str(error))
+        return []
