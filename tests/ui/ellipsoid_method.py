@@ -68,7 +68,8 @@ def fit(cases, recipe, weights=None):
             done += 1
             if done == 3 and recipe.fails:
                 raise _ERRORS[recipe.fails]
-            yield Step("train", done, recipe.steps, {"loss": 1 / done}, _preview(case, done / recipe.steps), done / recipe.steps)
+            share = done / recipe.steps
+            yield Step("train", done, recipe.steps, {"loss": 1 / done}, _preview(case, share), share)
         return Weights(card.name, recipe, case.points.structures, {"done": np.array([done])}, {"steps": {"train": done}})
     finally:
         closed.append("fit")

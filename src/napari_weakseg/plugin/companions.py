@@ -87,11 +87,8 @@ class Companions:
             if kept.get("role") == role:
                 if kept.get("of") == own:
                     return layer
-                if (
-                    "of" not in kept
-                    and layer.name == f"{self.image.name} {NAMES[role]}"
-                    and layer.data.shape == self.image.data.shape
-                ):
+                by_name = "of" not in kept and layer.name == f"{self.image.name} {NAMES[role]}"
+                if by_name and layer.data.shape == self.image.data.shape:
                     fallback = layer  # one that the reader made, for example a mask that was saved earlier
         return fallback
 
@@ -126,7 +123,7 @@ class Companions:
         """The points layer, made where there is none."""
         layer = self.find("points")
         if layer is None:
-            size = max(2.0, 0.025 * float(np.sort(self.volume.shape)[1:].mean()))
+            size = max(2.0, 0.03 * float(np.sort(self.volume.shape)[1:].mean()))
             layer = self.viewer.add_points(
                 np.empty((0, 3)),
                 ndim=3,
@@ -134,7 +131,7 @@ class Companions:
                 face_color="transparent",
                 border_color="white",
                 border_width=0.2,
-                canvas_size_limits=(8, 24),
+                canvas_size_limits=(12, 24),
                 features={"structure": np.empty(0, int), "object": np.empty(0, int), "direction": np.empty(0, str)},
                 text={"string": "{direction}", "size": 10, "color": "white", "anchor": "upper_left"},
                 **self._options("points", document),
@@ -187,10 +184,9 @@ class Companions:
         low, high = corners.min(axis=0).astype(int), corners.max(axis=0).astype(int)
         filled = np.pad(np.ones(high - low + 1, dtype=np.uint8), 1)  # the rim lets napari draw the outline
         place = self._shifted(low - 1)
-        colour = document.structure(document.current.structure).colour
         if layer is None:
             active = self.viewer.layers.selection.active
-            layer = self.viewer.add_labels(filled, opacity=0.8, **{**self._options("box", document), **place})
+            layer = self.viewer.add_labels(filled, opacity=0.6, **{**self._options("box", document), **place})
             layer.contour = 1
             self._tidy(active)
         else:
@@ -199,7 +195,7 @@ class Companions:
                 setattr(layer, name, value)
         from napari.utils import DirectLabelColormap
 
-        layer.colormap = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: colour})
+        layer.colormap = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: "white"})
         layer.visible = self.viewer.dims.ndisplay == 2
 
     def _shifted(self, low: NDArray[np.int64]) -> dict[str, Any]:

@@ -55,9 +55,9 @@ class Grid:
         """The grid on which a volume is shown: nearest LPI, then (z, y, x)."""
         from nibabel import orientations as ori
 
-        source = ori.io_orientation(volume.affine)  # type: ignore[attr-defined]
-        turn = ori.ornt_transform(source, ori.axcodes2ornt("LPI"))  # type: ignore[attr-defined]
-        affine = _FLIP_TO_LPI @ volume.affine @ ori.inv_ornt_aff(turn, volume.shape)  # type: ignore[attr-defined]
+        source = ori.io_orientation(volume.affine)
+        turn = ori.ornt_transform(source, ori.axcodes2ornt("LPI"))
+        affine = _FLIP_TO_LPI @ volume.affine @ ori.inv_ornt_aff(turn, volume.shape)
         known = volume.spacing_known
         scale = np.linalg.norm(affine[:3, :3], axis=0) if known else np.ones(3)
         placement = {

@@ -80,7 +80,7 @@ def owned(proposal: Proposal, document: Document, key: ObjectKey, shape: tuple[i
 
     Of several objects of one structure each has what lies in its own box and in no other's.
     """
-    of_structure = proposal.labels == key.structure
+    of_structure: NDArray[np.bool_] = proposal.labels == key.structure
     if sum(other.structure == key.structure for other in proposal.objects) <= 1:
         return of_structure
     place = np.zeros_like(of_structure)
@@ -88,7 +88,8 @@ def owned(proposal: Proposal, document: Document, key: ObjectKey, shape: tuple[i
     for other in proposal.objects:
         if other != key and other.structure == key.structure:
             place[_window(proposal, document, other, shape, grow=0.0)] = False
-    return of_structure & place
+    mine: NDArray[np.bool_] = of_structure & place
+    return mine
 
 
 def _window(

@@ -64,7 +64,8 @@ def _read_one(path: Path) -> list[LayerData]:
     except Ask as question:
         if question.argument != "volume_index" or not 0 < len(question.choices) <= MOST_CHANNELS:
             raise
-    channels = [read_volume(path, name=f"{stem} channel {n}", volume_index=n) for n in range(len(question.choices))]
+        count = len(question.choices)
+    channels = [read_volume(path, name=f"{stem} channel {n}", volume_index=n) for n in range(count)]
     return [image_layer_data(channel) for channel in channels]
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from .workbench import Workbench
     from .workers import Progress, Run
 
-_ORDER = "RLAPSI"
-
 
 def image_line(session: Session) -> str:
     """Spacing and size of the image."""
@@ -44,11 +42,11 @@ def mask_line(standing: Sequence[Proposal], bench: Workbench) -> str:
         return ""
     parts = []
     for proposal in standing:
-        word = "first mask" if proposal.stage == FIRST else "refined mask"
+        word = "first mask" if proposal.stage == FIRST else "refined"
         parts.append(f"{word} {amount(int(np.count_nonzero(proposal.labels)), bench.layers.volume)}")
     line = ", ".join(parts)
     agreement = _with_first(bench)
-    return line[:1].upper() + line[1:] + (f", Dice with the first {agreement:.2f}" if agreement is not None else "")
+    return line[:1].upper() + line[1:] + (f" · Dice with the first {agreement:.2f}" if agreement is not None else "")
 
 
 def _with_first(bench: Workbench) -> float | None:

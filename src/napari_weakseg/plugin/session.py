@@ -28,6 +28,9 @@ class ObjectKey(NamedTuple):
     number: int
 
 
+_FIRST = ObjectKey(LESION.value, 1)
+
+
 class Mark(NamedTuple):
     """One extreme point: its object and its voxel index (i, j, k)."""
 
@@ -54,8 +57,8 @@ class Document:
     """
 
     structures: tuple[Structure, ...] = (LESION,)
-    objects: tuple[ObjectKey, ...] = (ObjectKey(LESION.value, 1),)
-    current: ObjectKey = ObjectKey(LESION.value, 1)
+    objects: tuple[ObjectKey, ...] = (_FIRST,)
+    current: ObjectKey = _FIRST
     marks: tuple[Mark, ...] = ()
     finished: frozenset[ObjectKey] = frozenset()
 

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
+    from numpy.typing import NDArray
 
     from ..recipe import Recipe
+    from ..volume import FloatArray
 
 
 class Workbench:
@@ -49,9 +51,9 @@ class Workbench:
         self.proposals: tuple[Proposal, ...] = ()
         self.journal: Journal | None = None
         self.recovered: Recovered | None = None
-        self.last_saved: np.ndarray[Any, Any] | None = None
+        self.last_saved: NDArray[Any] | None = None
         self._others: dict[str, tuple[History, tuple[Proposal, ...]]] = {}
-        self._writing = False
+        self.writing = False
 
     @property
     def document(self) -> Document:
@@ -108,7 +110,7 @@ class Workbench:
         PromptError
             A click outside the image; the points are as before.
         """
-        if self.layers is None or self._writing or self.layers.find("points") is None:
+        if self.layers is None or self.writing or self.layers.find("points") is None:
             return False
         seen = self.layers.read_points()
         known = np.array([mark.voxel for mark in self.document.marks], dtype=np.float64).reshape(-1, 3)
@@ -131,12 +133,13 @@ class Workbench:
             return False
         return self._commit(self.history.do(title, after))
 
-    def _inside(self, voxels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _inside(self, voxels: FloatArray) -> FloatArray:
         assert self.layers is not None
         last = np.array(self.layers.volume.shape) - 1.0
         if len(voxels) and max((-voxels).max(), (voxels - last).max()) > 0.5 + 1e-6:
             raise PromptError("that click is outside the image; click on the outermost places of the object.")
-        return np.clip(voxels, 0, last)
+        inside: FloatArray = np.clip(voxels, 0, last)
+        return inside
 
     def act(self, title: str, after: Document) -> bool:
         """Carry out an action on the document; returns as `points_changed`."""
@@ -160,7 +163,7 @@ class Workbench:
         if edit is None:
             return ""
         if edit.patch is not None and self.layers is not None:
-            self._write(lambda document: self.layers.apply(edit.patch, document, only_unchanged=True))  # type: ignore[union-attr, arg-type]
+            self._write(lambda document: self.layers.apply(edit.patch, document, only_unchanged=True))
             back = edit.after.finished < edit.before.finished
             self.proposals = edit.accepted if back else ()
         self._commit(edit)
@@ -201,15 +204,15 @@ class Workbench:
             return
         self._write(self.layers.show_points)
         self._write(self.layers.show_box)
-        self._write(lambda document: self.layers.show_proposals(self.proposals, document))  # type: ignore[union-attr]
+        self._write(lambda document: self.layers.show_proposals(self.proposals, document))
 
     def _write(self, draw: Any) -> None:
         """Draw into layers without taking our own drawing for the user's."""
-        before, self._writing = self._writing, True
+        before, self.writing = self.writing, True
         try:
             draw(self.document)
         finally:
-            self._writing = before
+            self.writing = before
 
     # -- runs and masks --------------------------------------------------------------------
 
@@ -226,7 +229,7 @@ class Workbench:
         if self.layers is None:
             return
         self.proposals = superseded(self.proposals, proposal, self.document, self.layers.volume.shape)
-        self._write(lambda document: self.layers.show_proposals(self.proposals, document))  # type: ignore[union-attr]
+        self._write(lambda document: self.layers.show_proposals(self.proposals, document))
 
     def standing(self) -> tuple[Proposal, ...]:
         """What accepting would write."""
@@ -246,11 +249,11 @@ class Workbench:
         keys = tuple(key for proposal in proposals for key in proposal.objects)
         claims = [claim for key in keys for claim in self._claims(key)]
         before = self.proposals
-        self._writing = True
+        self.writing = True
         try:
             patch, blocked = self.layers.accept(proposals, claims, self.document, overwrite=overwrite)
         finally:
-            self._writing = False
+            self.writing = False
         self.proposals = ()
         self._commit(self.history.do("accept a mask", self.document.finish(keys), patch, before))
         spared = f"; {blocked} voxels of other finished labels were left as they are" if blocked else ""
@@ -303,7 +306,7 @@ class Workbench:
         self._commit(self.history.do("restore unsaved work", found.document))
         if found.mask is not None:
             mask = Proposal((), (0, 0, 0), found.mask.astype(np.uint8), REFINED)
-            self._write(lambda document: self.layers.accept((mask,), (), document, overwrite=True))  # type: ignore[union-attr]
+            self._write(lambda document: self.layers.accept((mask,), (), document, overwrite=True))
             self.write_mask_down()
         found.path.unlink(missing_ok=True)
 
@@ -351,7 +354,7 @@ class Workbench:
         return found is not None and bool(found == layer)
 
 
-def _lost(known: np.ndarray[Any, Any], seen: np.ndarray[Any, Any]) -> set[int]:
+def _lost(known: FloatArray, seen: FloatArray) -> set[int]:
     """Rows of `known` that are no longer in `seen`; the order of the others did not change."""
     lost, left = set(), 0
     for row, voxel in enumerate(known):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -163,8 +165,7 @@ class ExtremePointsPanel(QWidget):
         self._shown_image = image
         if self.bench.layers is not None:
             layers = self.bench.layers
-            points = layers.find("points")
-            self._listen(points.events.data, self._points_changed)
+            self._listen(layers.points(self.bench.document).events.data, self._points_changed)
             self._listen(layers.image.events.name, lambda _=None: self.refresh())
             volume = layers.volume
             in_background(lambda: volume.sha256, lambda sha: self._identified(layers, sha))
@@ -184,8 +185,8 @@ class ExtremePointsPanel(QWidget):
     # -- marks -----------------------------------------------------------------------------
 
     def _points_changed(self, event: Any) -> None:
-        if str(event.action).endswith("ING") or getattr(event.action, "value", "").endswith("ing"):
-            return
+        if self.bench.writing or getattr(event.action, "value", "").endswith("ing"):
+            return  # our own drawing, or napari is about to do what it will report again
         QTimer.singleShot(0, self.take_points)  # napari is still in the middle of its own change
 
     def take_points(self) -> None:
@@ -469,8 +470,5 @@ class ExtremePointsPanel(QWidget):
 
 def _warm_up() -> None:
     """Load what the first run would otherwise wait for."""
-    try:
-        from ...training.devices import warm_up
-    except ImportError:
-        return
-    warm_up()
+    with contextlib.suppress(ImportError):
+        importlib.import_module("napari_weakseg.training.devices").warm_up()

@@ -156,6 +156,10 @@ class View(QWidget):
         self.record_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         for fold in (self.settings, self.measures, self.record):
             fold.setDuration(0)
+            fold.setCollapsedIcon("▸")
+            fold.setExpandedIcon("▾")
+            fold.layout().setContentsMargins(0, 0, 0, 0)
+            fold.content().layout().setContentsMargins(0, 0, 0, 0)
             fold.collapse(animate=False)
             self._rows.addWidget(fold)
 
@@ -216,7 +220,9 @@ def _text(words: str = "") -> QLabel:
     label = QLabel(words)
     label.setWordWrap(True)
     label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    policy.setHeightForWidth(True)  # else a second line is cut off
+    label.setSizePolicy(policy)
     return label
 
 
