@@ -57,7 +57,20 @@ def test_segment_writes_a_mask_on_the_image(desk, capsys):
 
 
 def test_settings_reach_the_recipe(desk):
-    options = ["--max-seconds", "7", "--device", "cpu", "--preset", "paper", "--seed", "4", "--set", "noise=0.5", "--set", "steps=2"]
+    options = [
+        "--max-seconds",
+        "7",
+        "--device",
+        "cpu",
+        "--preset",
+        "paper",
+        "--seed",
+        "4",
+        "--set",
+        "noise=0.5",
+        "--set",
+        "steps=2",
+    ]
     assert main([*SEGMENT, "--record", "record.json", *options]) == 0
     recipe = json.loads((desk / "record.json").read_text())["recipe"]
     assert recipe == {"preset": "paper", "seed": 4, "device": "cpu", "max_seconds": 7.0, "steps": 2, "noise": 0.5}
@@ -118,7 +131,10 @@ def test_a_missing_image_is_one_sentence(desk, capsys):
 
 
 def test_four_dimensions_ask_for_the_option(desk, capsys):
-    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((20, 18, 12, 2)).astype(np.float32), np.diag([1, 1, 2, 1])), "image.nii.gz")
+    nib.save(
+        nib.Nifti1Image(np.random.default_rng(0).random((20, 18, 12, 2)).astype(np.float32), np.diag([1, 1, 2, 1])),
+        "image.nii.gz",
+    )
     assert "--volume-index" in _refused(capsys, main(SEGMENT))
     assert not (desk / "mask.nii.gz").exists()
     assert main([*SEGMENT, "--volume-index", "1"]) == 0
@@ -206,7 +222,11 @@ def test_no_memory_is_one_sentence(desk, capsys, monkeypatch):
 
 def test_the_module_runs_without_a_display(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "napari_weakseg", "methods", "nothing"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "napari_weakseg", "methods", "nothing"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert done.stderr.startswith("weakseg: there is no method 'nothing'")

@@ -72,7 +72,9 @@ def _say_in_one_line(kind: type[BaseException], error: BaseException, trace: typ
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace is not None else ""
-    sys.stderr.write(f"weakseg: internal error ({kind.__name__}{where}); please report it with the output of WEAKSEG_DEBUG=1.\n")
+    sys.stderr.write(
+        f"weakseg: internal error ({kind.__name__}{where}); please report it with the output of WEAKSEG_DEBUG=1.\n"
+    )
 
 
 # -- commands -----------------------------------------------------------------------------------------------------------
@@ -154,7 +156,15 @@ def _print_scores(screen: Screen, report: Mapping[str, Any]) -> None:
         return "-" if value is None else f"{value:.{digits}f}"
 
     unit, size = report["unit"], report["volume_unit"]
-    columns = ("structure", "Dice", f"HD95 ({unit})", f"ASSD ({unit})", f"volume ({size})", f"reference ({size})", f"difference ({size})")
+    columns = (
+        "structure",
+        "Dice",
+        f"HD95 ({unit})",
+        f"ASSD ({unit})",
+        f"volume ({size})",
+        f"reference ({size})",
+        f"difference ({size})",
+    )
     rows = [
         (
             name,
@@ -294,14 +304,18 @@ def _parser() -> argparse.ArgumentParser:
 
     segment = command("segment", _segment, "make a mask of an image from its marks")
     segment.add_argument("image", type=Path, metavar="IMAGE.nii.gz")
-    segment.add_argument("--points", type=Path, metavar="POINTS.json", help="extreme points: ours, 3D Slicer's .mrk.json, napari's CSV")
+    segment.add_argument(
+        "--points", type=Path, metavar="POINTS.json", help="extreme points: ours, 3D Slicer's .mrk.json, napari's CSV"
+    )
     segment.add_argument("-o", "--output", type=Path, required=True, metavar="MASK.nii.gz")
     segment.add_argument("--method", default="simple_propagation", help="see: weakseg methods (default: %(default)s)")
     segment.add_argument("--preset", choices=PRESETS, default=PRESETS[0], help="default: %(default)s")
     segment.add_argument("--max-seconds", type=float, metavar="S", help="longest training; 0 gives the first mask alone")
     segment.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")
     segment.add_argument("--seed", type=int, help="seed of every random draw (default: 0)")
-    segment.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="any setting; see: weakseg methods METHOD")
+    segment.add_argument(
+        "--set", action="append", default=[], metavar="KNOB=VALUE", help="any setting; see: weakseg methods METHOD"
+    )
     segment.add_argument("--record", type=Path, metavar="RECORD.json", help="write how the mask was made; replay repeats it")
     segment.add_argument("--overview", type=Path, metavar="PICTURE.png", help="draw three slices with points and masks")
     segment.add_argument("--reference", type=Path, metavar="REFERENCE.nii.gz", help="compare with it, and draw it")
@@ -316,7 +330,9 @@ def _parser() -> argparse.ArgumentParser:
     methods = command("methods", _methods, "list the methods, or the settings of one")
     methods.add_argument("name", nargs="?", metavar="METHOD")
 
-    points = command("simulate-points", _simulate_points, "the six extreme points of each label, as a careful user would click them")
+    points = command(
+        "simulate-points", _simulate_points, "the six extreme points of each label, as a careful user would click them"
+    )
     points.add_argument("mask", type=Path, metavar="MASK.nii.gz")
     points.add_argument("-o", "--output", type=Path, required=True, metavar="POINTS.json")
     points.add_argument("--jitter", type=int, default=0, metavar="N", help="displace by up to N voxels (default: %(default)s)")

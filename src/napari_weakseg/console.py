@@ -56,7 +56,12 @@ class Screen:
         if not self.err.is_terminal:
             yield _PlainProgress(self)
             return
-        columns = (TextColumn("{task.description:<24}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+        )
         with Progress(*columns, console=self.err, transient=True) as bar:
             task = bar.add_task("start", total=1.0)
             yield lambda step: bar.update(task, description=_words(step), completed=step.progress)
