@@ -7,6 +7,8 @@ PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3,\
   $(if $(shell $(name) -c 'import sys; print(sys.version_info[:2] in [(3, 11), (3, 12), (3, 13)] or "")' 2>/dev/null),$(name))))
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check
+# for the build of torch without CUDA on Linux: make TORCH_INDEX=https://download.pytorch.org/whl/cpu test
+TORCH_INDEX ?=
 
 help:
 	@echo "make demo       points in, masks and pictures out, on the project's own volumes"
@@ -21,9 +23,9 @@ $(RUN):
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade "pip>=25.1"
 
-# torch goes first and alone: constraints.txt keeps Linux on the build without CUDA, which later lines must not change
+# torch goes first and alone: constraints.txt then keeps later lines from changing its build
 $(VENV)/stamp-app: pyproject.toml constraints.txt | $(RUN)
-	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	$(PIP) install -c constraints.txt -e ".[all]"
 	@touch $@
 
@@ -43,7 +45,7 @@ test: $(VENV)/stamp-test
 	$(RUN) -m pytest
 
 test-fast: $(VENV)/stamp-test
-	$(RUN) -m pytest -m "not ui and not realdata and not slow" -p no:pytest-qt -p no:xvfb
+	$(RUN) -m pytest -m "not ui and not realdata and not slow"
 
 check: $(VENV)/stamp-check
 	$(VENV)/bin/ruff check

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .volume import Volume
 
 _PLANES = (("axial", 2, 0, 1), ("coronal", 1, 0, 2), ("sagittal", 0, 1, 2))  # name, normal, across, down: axes of LPI order
-_POINTS, _REFERENCE = "#FFFFFF", "#F0E442"
+_POINTS, _REFERENCE = "#FFFFFF", "#FF4FD8"
 _STYLES = ("dashed", "dotted")  # of earlier masks; the mask itself is solid
 _LETTERS = (("R", "L"), ("A", "P"), ("S", "I"))  # at the low and the high end of each LPI-ordered axis
 
@@ -89,7 +89,7 @@ def write_overview(
     earlier : dict of str to ndarray (I, J, K), optional
         Masks by name, drawn as dashed lines, for example ``{"first mask": labels}``.
     reference : Volume, optional
-        Reference mask, drawn as a thin yellow line.
+        Reference mask, drawn as a thin magenta line.
     title : str
         First line of the picture.
     """
@@ -188,7 +188,8 @@ def _draw_masks(axes: Axes, masks: Mapping[str, NDArray[Any]], normal: int, inde
             colour = _REFERENCE if name == "reference" else colours.get(int(value), "#E69F00")
             padded = np.pad(cut == value, 1).astype(float)
             rows, columns = np.arange(-1, cut.shape[0] + 1), np.arange(-1, cut.shape[1] + 1)
-            axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], **line)
+            drawn = axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], **line)
+            drawn.set_path_effects(_outline(line["linewidths"]))
 
 
 def _draw_points(axes: Axes, places: NDArray[Any], normal: int, across: int, down: int, index: int, *, small: bool) -> None:
@@ -196,9 +197,15 @@ def _draw_points(axes: Axes, places: NDArray[Any], normal: int, across: int, dow
     size = 14 if small else 60
     for chosen, face in ((on_slice, _POINTS), (~on_slice, "none")):
         spots = places[chosen]
-        axes.scatter(
-            spots[:, across], spots[:, down], s=size, marker="o", facecolors=face, edgecolors=_POINTS, linewidths=1.2, zorder=3
-        )
+        style: dict[str, Any] = {"s": size, "facecolors": face, "edgecolors": _POINTS, "linewidths": 1.4, "zorder": 3}
+        axes.scatter(spots[:, across], spots[:, down], path_effects=_outline(1.4), **style)
+
+
+def _outline(width: float) -> list[Any]:
+    """A dark rim, so that a line reads on bright tissue too."""
+    from matplotlib.patheffects import Normal, Stroke
+
+    return [Stroke(linewidth=width + 1.6, foreground="black", alpha=0.6), Normal()]
 
 
 def _frame(axes: Axes, box: NDArray[np.int64], *, zoom: bool) -> None:

@@ -1,0 +1,151 @@
+"""The main job on the project's own volumes: points in, masks and pictures out, and how good and how fast they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from .errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .case import Case
+    from .console import Screen
+    from .method import Preview, Result, Step
+
+
+def run_demo(screen: Screen, folder: Path, *, window: bool = True, max_seconds: float | None = None) -> list[Path]:
+    """Segment every sample and write masks, records and pictures.
+
+    Parameters
+    ----------
+    screen : Screen
+        Where progress and the table go.
+    folder : Path
+        Output folder; made if it is not there.
+    window : bool
+        Open napari on the first result where a display is there.
+    max_seconds : float, optional
+        Longest training per volume; default that of the recipe.
+
+    Returns
+    -------
+    list of Path
+        The masks.
+    """
+    from .samples import list_samples, read_sample
+
+    _make_folder(folder)
+    began = time.monotonic()
+    rows: list[tuple[str, ...]] = []
+    masks: list[Path] = []
+    for name in list_samples():
+        case = read_sample(name)
+        result, first = _segment(screen, case, max_seconds)
+        masks += _write(folder, case, result, first)
+        rows += _rows(case, result, first)
+    screen.table(("volume", "structure", "Dice first", "Dice refined", "s first", "s refined"), rows)
+    screen.result(f"masks, records and pictures are in {folder}{os.sep}")
+    screen.err.print(f"done after {time.monotonic() - began:.0f} s")
+    if window:
+        _open_window(screen, masks)
+    return masks
+
+
+def copy_samples(folder: Path) -> list[Path]:
+    """Copy the samples' files into `folder`; files of the same name that differ are not replaced.
+
+    Raises
+    ------
+    DataError
+        A file of that name and other content is there, or the folder cannot be written.
+    """
+    from .io.atomic import write_atomically
+    from .samples import list_samples, sample_path
+
+    _make_folder(folder)
+    sources = [sample_path(name, part) for name in list_samples() for part in ("image", "mask", "points", "scribbles")]
+    contents = {folder / source.name: source.read_bytes() for source in sources}
+    for target, content in contents.items():
+        if target.exists() and target.read_bytes() != content:
+            raise DataError(f"{target.name} is there already with other content; choose another folder.")
+    return [write_atomically(target, content) for target, content in contents.items()]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"the folder {folder.name} cannot be made; check its name and the rights.") from error
+
+
+def _segment(screen: Screen, case: Case, max_seconds: float | None) -> tuple[Result, Preview]:
+    from .api import segment
+    from .methods import new_recipe
+
+    recipe = new_recipe() if max_seconds is None else new_recipe(max_seconds=max_seconds)
+    previews: list[Preview] = []
+    screen.err.print(f"{case.id}: {' x '.join(map(str, case.volume.shape))} voxels, {len(case.points or ())} x 6 points")
+    with screen.progress() as show:
+
+        def on_step(step: Step) -> None:
+            show(step)
+            if step.preview is not None and not previews:
+                previews.append(step.preview)
+
+        result = segment(case, recipe=recipe, on_step=on_step)
+    for note in result.notes:
+        screen.note(f"{case.id}: {note}")
+    return result, previews[0]
+
+
+def _write(folder: Path, case: Case, result: Result, first: Preview) -> list[Path]:
+    from dataclasses import replace
+
+    from .io.nifti import write_mask
+    from .io.records import write_record
+    from .overview import write_overview
+
+    early = replace(result, mask=result.mask.with_array(first.labels()))
+    paths = [folder / f"{case.id}_first_mask.nii.gz", folder / f"{case.id}_mask.nii.gz"]
+    write_mask(early, paths[0])
+    write_mask(result, paths[1])
+    write_record(result.record, folder / f"{case.id}_record.json")
+    drawn = {"first mask": first.labels()}
+    picture = folder / f"{case.id}.png"
+    write_overview(picture, case.volume, result, points=case.points, earlier=drawn, reference=case.reference)
+    return [paths[1]]
+
+
+def _rows(case: Case, result: Result, first: Preview) -> list[tuple[str, ...]]:
+    from .arrays.metrics import dice
+
+    if case.reference is None:
+        return []
+    early, wanted, seconds = first.labels(), case.reference.array, result.record["durations"]
+    rows = []
+    for structure in result.structures:
+        truth = wanted == structure.value
+        scores = (dice(labels == structure.value, truth) for labels in (early, result.labels))
+        times = (seconds["first_mask"], seconds["total"])
+        rows.append((case.id, structure.name, *(f"{score:.3f}" for score in scores), *(f"{part:.1f}" for part in times)))
+    return rows
+
+
+def _open_window(screen: Screen, masks: list[Path]) -> None:
+    """Open napari on the first result in a process of its own, where it can be seen by somebody."""
+    if os.environ.get("CI") or (
+        sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    ):
+        screen.result("no display here: open the masks in napari, or in any NIfTI viewer")
+        return
+    from .samples import list_samples, sample_path
+
+    image = sample_path(list_samples()[0])
+    command = [sys.executable, "-m", "napari", "--plugin", "napari-weakseg", str(image), str(masks[0])]
+    screen.result("opening napari on the result; close its window to end")
+    subprocess.run(command, check=False)  # noqa: S603 - our own arguments
