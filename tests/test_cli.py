@@ -233,7 +233,7 @@ def test_the_module_runs_without_a_display(tmp_path):
 
 
 def test_what_nobody_foresaw_is_one_line(tmp_path):
-    code = "import sys, napari_weakseg.cli as c; c._methods = lambda *a: 1 / 0; sys.argv = ['weakseg', 'methods']; sys.exit(c.main())"
+    code = "import sys, napari_weakseg.cli as c; c._methods = lambda *a: 1 / 0; sys.argv[1:] = ['methods']; sys.exit(c.main())"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1

@@ -65,8 +65,8 @@ def test_start_up_loads_nothing_heavy(module):
 
 
 def test_the_cards_of_all_methods_load_neither_torch_nor_napari():
-    code = "import sys, napari_weakseg as ws; ws.list_methods(); print(*(m for m in ('torch', 'monai', 'napari') if m in sys.modules))"
-    done = _python(code)
+    loaded = "print(*(name for name in ('torch', 'monai', 'napari') if name in sys.modules))"
+    done = _python(f"import sys, napari_weakseg as ws; ws.list_methods(); {loaded}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
 
@@ -87,7 +87,8 @@ def test_core_and_command_line_run_without_qt_and_display(tmp_path):
         "for name in ('napari', 'qtpy', 'PyQt6', 'PySide6', 'superqt', 'magicgui', 'vispy'): sys.modules[name] = None\n"
         "from napari_weakseg.cli import main\n"
         f"main(['sample-data', {str(tmp_path)!r}])\n"
-        f"sys.exit(main(['evaluate', {str(tmp_path / 'brain_mri_mask.nii.gz')!r}, {str(tmp_path / 'brain_mri_mask.nii.gz')!r}]))"
+        f"mask = {str(tmp_path / 'brain_mri_mask.nii.gz')!r}\n"
+        "sys.exit(main(['evaluate', mask, mask]))"
     )
     done = _python(code, DISPLAY="")
     assert done.returncode == 0, done.stderr
