@@ -17,7 +17,14 @@ from napari_weakseg.networks.first_mask_model import (
     read_first_mask_model,
     write_first_mask_model,
 )
-from napari_weakseg.training.first_mask import FirstMaskTraining, GeneratedCubes, first_mask_loss, train_first_mask
+from napari_weakseg.training.first_mask import (
+    FirstMaskTraining,
+    GeneratedCubes,
+    export_first_mask,
+    first_mask_loss,
+    fitted_temperature,
+    train_first_mask,
+)
 
 TINY = (4, 4, 4, 4)
 
@@ -70,6 +77,16 @@ def test_a_stopped_training_continues_to_the_same_weights(tmp_path: Path) -> Non
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-5)
     assert (tmp_path / "parts" / "log.csv").read_text().count("\n") == 3
+    model = read_first_mask_model(export_first_mask(tmp_path / "parts", tmp_path / "net.safetensors", temperature=1.0))
+    torch.testing.assert_close(model.net.head.weight, other["average.head.weight"], rtol=1e-2, atol=1e-3)
+    assert json.loads((tmp_path / "net.json").read_text())["training"]["steps_done"] == 2
+
+
+def test_a_network_that_knows_nothing_is_made_unsure() -> None:
+    torch.manual_seed(0)
+    net = FirstMaskNet(TINY)
+    net.head.weight.data *= 30
+    assert fitted_temperature(TINY, net.state_dict(), count=2) == pytest.approx(5)
 
 
 def _written(folder: Path) -> Path:

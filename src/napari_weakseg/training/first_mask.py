@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from ..arrays.marks import marked_cube
 from ..networks.first_mask import FirstMaskNet
+from ..networks.first_mask_model import write_first_mask_model
 from ..synthesis.scenes import random_case
 from ..synthesis.user import random_marks
 
@@ -203,18 +204,70 @@ def has_fast_bfloat16(device: str) -> bool:
 
 def validation_dice(widths: tuple[int, ...], weights: dict[str, Tensor], device: str = "cpu", count: int = 16) -> float:
     """Mean Dice on the cube over generated volumes that are never trained on."""
+    scores: list[float] = []
+    for logits, target in _validated(widths, weights, device, count):
+        mask, truth = (logits > 0) & (target >= 0), target > 0.5
+        both = (mask & truth).sum((1, 2, 3))
+        scores += (2 * both / (mask.sum((1, 2, 3)) + truth.sum((1, 2, 3))).clamp(min=1)).tolist()
+    return float(np.mean(scores))
+
+
+def _validated(
+    widths: tuple[int, ...], weights: dict[str, Tensor], device: str, count: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits and targets of generated validation volumes, four at a time, on the CPU."""
     net = FirstMaskNet(widths).to(device)
     net.load_state_dict(weights)
     net.eval()
-    loader = torch.utils.data.DataLoader(GeneratedCubes(VALIDATION_SEED, 0, count), 4)
-    scores: list[float] = []
-    with torch.inference_mode():
-        for channels, condition, target in loader:
-            mask = (net(channels.float().to(device), condition.to(device)) > 0).cpu() & (target >= 0)
-            truth = target > 0.5
-            both = (mask & truth).sum((1, 2, 3))
-            scores += (2 * both / (mask.sum((1, 2, 3)) + truth.sum((1, 2, 3))).clamp(min=1)).tolist()
-    return float(np.mean(scores))
+    for channels, condition, target in torch.utils.data.DataLoader(GeneratedCubes(VALIDATION_SEED, 0, count), 4):
+        with torch.inference_mode():
+            yield net(channels.float().to(device), condition.to(device)).cpu(), target.float()
+
+
+def fitted_temperature(widths: tuple[int, ...], weights: dict[str, Tensor], count: int = 64) -> float:
+    """Temperature with the least cross-entropy over generated validation volumes, between 0.3 and 5.
+
+    References
+    ----------
+    Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 4.2.
+    """
+    temperatures = np.exp(np.linspace(np.log(0.3), np.log(5), 41))
+    costs = np.zeros(len(temperatures))
+    for logits, target in _validated(widths, weights, "cpu", count):
+        inside = target >= 0
+        known, truth = logits[inside], target[inside]
+        costs += [float(functional.binary_cross_entropy_with_logits(known / t, truth)) for t in temperatures]
+    return float(temperatures[costs.argmin()])
+
+
+def export_first_mask(folder: Path, path: Path, *, temperature: float | None = None) -> Path:
+    """Write what a training run has learnt so far as weights that `read_first_mask_model` takes.
+
+    Parameters
+    ----------
+    folder : Path
+        Of `train_first_mask`; the running mean of the weights at its last checkpoint is used.
+    path : Path
+        ``.safetensors`` file; a ``.json`` of the same name with settings, curve and seconds is written beside it.
+    temperature : float, optional
+        Default: fitted by `fitted_temperature`.
+    """
+    from safetensors.torch import load_file
+
+    settings = json.loads((folder / "settings.json").read_text())
+    widths = tuple(settings["widths"])
+    tensors = load_file(folder / "checkpoint.safetensors")
+    weights = {name[len("average.") :]: value for name, value in tensors.items() if name.startswith("average.")}
+    net = FirstMaskNet(widths)
+    net.load_state_dict(weights)
+    with (folder / "log.csv").open(newline="") as file:
+        curve = [[float(value) for value in row] for row in list(csv.reader(file))[1:]]
+    record = {
+        "training": settings | {"steps_done": int(tensors["step"]), "torch": torch.__version__},
+        "curve": {"columns": ["step", "loss", "validation Dice", "seconds since (re)start"], "rows": curve},
+    }
+    chosen = fitted_temperature(widths, weights) if temperature is None else temperature
+    return write_first_mask_model(net, path, temperature=chosen, record=record)
 
 
 def _flat(net: FirstMaskNet, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], step: int) -> dict[str, Tensor]:
