@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,12 +60,12 @@ def read_sample(name: str) -> Case:
     """
     from ..case import Case
     from ..io.nifti import read_mask, read_volume
-    from ..prompts import ExtremePoints, Scribbles
+    from ..io.points import read_points
+    from ..prompts import Scribbles
 
     volume = read_volume(sample_path(name), name=name)
     reference = read_mask(sample_path(name, "mask"), like=volume)
     strokes = read_mask(sample_path(name, "scribbles"), like=volume)
-    stored = json.loads(sample_path(name, "points").read_text(encoding="utf-8"))
-    points = ExtremePoints.from_json(stored, volume).checked(volume)
+    points = read_points(sample_path(name, "points"), volume)
     scribbles = Scribbles(strokes.array, points.structures)
     return Case(name, {_CHANNEL[name]: volume}, points=points, scribbles=scribbles, reference=reference)
