@@ -177,16 +177,16 @@ class Peer:
 
 
 PEERS: dict[str, Peer] = {
-    "watershed": Peer("scikit-image", watershed, {"sigma": (0.5, 1.0, 1.5, 2.0)}, {}),
-    "random walker": Peer("scikit-image", random_walker, {"beta": (130.0, 500.0, 2000.0)}, {"mode": "cg_j"}),
+    "watershed": Peer("scikit-image", watershed, {"sigma": (0.3, 0.5, 0.7, 1.0)}, {}),
+    "random walker": Peer("scikit-image", random_walker, {"beta": (130.0, 2000.0, 8000.0)}, {"mode": "cg_j"}),
     "random walker (multigrid)": Peer(
-        "scikit-image, pyamg", random_walker, {"beta": (130.0, 500.0, 2000.0)}, {"mode": "cg_mg"}
+        "scikit-image, pyamg", random_walker, {"beta": (130.0, 2000.0, 8000.0)}, {"mode": "cg_mg"}
     ),
-    "graph cut": Peer("PyMaxflow", graph_cut, {"edge": (1.0, 2.0, 5.0, 10.0)}, {}),
-    "geodesic distance": Peer(geodesic_engine(), geodesic, {"balance": (0.5, 0.9, 0.99, 1.0)}, {}),
-    "random forest": Peer("scikit-learn", random_forest, {"depth": (4, 7, 10)}, {}),
-    "fast marching": Peer("SimpleITK", fast_marching, {"contrast": (0.5, 1.0, 2.0)}, {}),
-    "ellipsoid": Peer("numpy", ellipsoid, {"scale": (0.9, 1.0, 1.1)}, {}, ("core",)),
+    "graph cut": Peer("PyMaxflow", graph_cut, {"edge": (1.0, 2.0, 3.0, 5.0)}, {}),
+    "geodesic distance": Peer(geodesic_engine(), geodesic, {"balance": (0.9, 0.97, 0.99, 1.0)}, {}),
+    "random forest": Peer("scikit-learn", random_forest, {"depth": (2, 4, 8)}, {}),
+    "fast marching": Peer("SimpleITK", fast_marching, {"contrast": (0.1, 0.25, 0.5, 1.0)}, {}),
+    "ellipsoid": Peer("numpy", ellipsoid, {"scale": (0.8, 0.9, 1.0)}, {}, ("core",)),
 }
 
 
