@@ -118,7 +118,7 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
         if target is int and float(value) != int(float(value)):
             raise ValueError
         return target(value)
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise RecipeError(f"{name} cannot be {value!r}; give a value of type {getattr(target, '__name__', target)}.") from error
 
 

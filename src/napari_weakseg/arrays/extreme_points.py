@@ -32,20 +32,24 @@ def order_points(points: ArrayLike) -> NDArray[np.float64]:
     from scipy.optimize import linear_sum_assignment
 
     array = np.asarray(points, dtype=np.float64)
-    _, order = linear_sum_assignment(-_towards(_share(array)).T)
+    _, order = linear_sum_assignment(-_towards(_offset(array)).T)
     ordered: NDArray[np.float64] = array[order]
     return ordered
 
 
-def _share(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where each point lies in the box of all, per axis: 0 on the low face, 1 on the high one."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    return np.asarray((points - low) / np.maximum(high - low, 1e-9))
+def _offset(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each point's offset from the middle of all, per axis, 1 or -1 for the outermost.
+
+    The middle is the median and both sides share one scale: where a side has no point yet, the inner points must not
+    count as its extreme.
+    """
+    offset = points - np.median(points, axis=0)
+    return np.asarray(offset / np.maximum(np.abs(offset).max(axis=0), 1e-9))
 
 
-def _towards(share: NDArray[np.float64]) -> NDArray[np.float64]:
+def _towards(offset: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far each point extends towards each of `DIRECTIONS`, shape (N, 6)."""
-    return np.stack([1 - share, share], axis=2).reshape(-1, 6)
+    return np.stack([-offset, offset], axis=2).reshape(-1, 6)
 
 
 def extremes_of(points: ArrayLike) -> NDArray[np.float64]:
@@ -75,8 +79,8 @@ def assign_directions(points: NDArray[np.float64], shape: tuple[int, int, int]) 
     if len(points) == 0:
         return ()
     # A single point has nothing to be compared with: the volume's nearest face decides.
-    share = points / np.maximum(np.array(shape) - 1, 1) if len(points) == 1 else _share(points)
-    reach = _towards(share)
+    offset = 2 * points / np.maximum(np.array(shape) - 1, 1) - 1 if len(points) == 1 else _offset(points)
+    reach = _towards(offset)
     reach[:, np.repeat(np.array(shape) == 1, 2)] = -10.0
     rows, columns = linear_sum_assignment(-reach)
     taken = np.empty(len(points), dtype=int)

@@ -127,8 +127,8 @@ def on_grid_of(mask: Volume, like: Volume) -> Volume:
     from scipy import ndimage
 
     step = np.linalg.inv(mask.affine) @ like.affine
-    array = ndimage.affine_transform(
-        mask.array, step[:3, :3], offset=step[:3, 3], output_shape=like.shape, order=0, mode="constant", cval=0, prefilter=False
+    array = ndimage.affine_transform(  # grid-constant: the outermost voxels reach half a voxel beyond their centres
+        mask.array, step[:3, :3], offset=step[:3, 3], output_shape=like.shape, order=0, mode="grid-constant", prefilter=False
     )
     return Volume(
         array,
@@ -178,7 +178,7 @@ def _check_values(array: NDArray[Any], path: str | os.PathLike[str], notes: list
         if missing:
             notes.append(f"{missing:,} of {array.size:,} voxels are not finite; they count as its minimum, label 0.")
             values = array[finite]
-        if array.dtype.itemsize > 4 and float(np.abs(values).max()) > np.finfo(np.float32).max:
+        if array.dtype.itemsize > 4 and float(np.abs(values).max()) > float(np.finfo(np.float32).max):
             raise DataError(f"{shown(path)} holds values beyond the range of 32-bit floats; rescale it first.")
     if values.min() == values.max():
         notes.append(f"every voxel has the value {values.flat[0]:g}.")

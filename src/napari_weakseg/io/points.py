@@ -127,12 +127,18 @@ def _markups_name(node: Mapping[str, Any], path: str | os.PathLike[str]) -> str:
     for key in ("name", "label", "description"):
         if isinstance(node.get(key), str) and node[key].strip():
             return str(node[key]).strip()
-    points = [p for p in node.get("controlPoints") or () if isinstance(p, Mapping)]
     for key in ("description", "label"):
-        stems = {re.sub(r"[\s_\-]*\d*$", "", str(point.get(key) or "")).strip() for point in points}
+        stems = {re.sub(r"[\s_\-]*\d*$", "", str(point.get(key) or "")).strip() for point in _control_points(node)}
         if len(stems) == 1 and not _SLICER_DEFAULT_LABEL.fullmatch(stem := stems.pop()):
             return stem
     return without_suffix(path, (".mrk.json", ".json"))
+
+
+def _control_points(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    points = node.get("controlPoints") or []
+    if not isinstance(points, list) or not all(isinstance(point, Mapping) for point in points):
+        raise PromptError("its 'controlPoints' are not a list of points; save the points again in 3D Slicer.")
+    return points
 
 
 def _markups_positions(node: Mapping[str, Any]) -> FloatArray:
@@ -143,10 +149,8 @@ def _markups_positions(node: Mapping[str, Any]) -> FloatArray:
     units = node.get("coordinateUnits", "mm")
     if units not in ("mm", ["mm"], "", None):
         raise PromptError(f"its coordinateUnits are {units!r}; save the points in mm.")
-    points = node.get("controlPoints") or []
-    if not isinstance(points, list) or not all(isinstance(point, Mapping) for point in points):
-        raise PromptError("its 'controlPoints' are not a list of points; save the points again in 3D Slicer.")
-    positions = [point.get("position") for point in points if point.get("positionStatus", "defined") == "defined"]
+    placed = [point for point in _control_points(node) if point.get("positionStatus", "defined") == "defined"]
+    positions = [point.get("position") for point in placed]
     try:
         array = np.asarray(positions, dtype=np.float64).reshape(len(positions), 3)
     except (TypeError, ValueError, OverflowError) as error:
