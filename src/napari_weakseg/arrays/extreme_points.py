@@ -91,7 +91,8 @@ def assign_directions(points: NDArray[np.float64], shape: tuple[int, int, int]) 
 def direction_of(point: ArrayLike, points: NDArray[np.float64], shape: tuple[int, int, int]) -> int:
     """Number of the direction in which one more point reaches furthest, measured by the box of the others."""
     low, high = points.min(axis=0), points.max(axis=0)
-    reach = _towards((np.asarray(point, dtype=np.float64)[None] - low) / np.maximum(high - low, 1e-9))[0]
+    share = (np.asarray(point, dtype=np.float64)[None] - low) / np.maximum(high - low, 1e-9)
+    reach = _towards(2 * share - 1)[0]
     reach[np.repeat(np.array(shape) == 1, 2)] = -np.inf
     return int(reach.argmax())
 
