@@ -3,7 +3,8 @@
 .DEFAULT_GOAL := help
 
 VENV := .venv
-PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3,\
+# the first of these that runs; 3.11 is the one that the pinned set was tested with
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3 python,\
   $(if $(shell $(name) -c 'import sys; print(sys.version_info[:2] in [(3, 11), (3, 12), (3, 13)] or "")' 2>/dev/null),$(name))))
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check

@@ -26,7 +26,7 @@ def test_the_method_of_one_file_runs(tmp_path, monkeypatch, blob, blob_points):
     monkeypatch.setattr("napari_weakseg.methods.entry_points", lambda group: (point,))
     assert "ellipsoid" in {card.name for card in ws.list_methods()}
     result = ws.segment(blob[0], blob_points, method="ellipsoid")
-    assert ws.evaluate(result, blob[1])["structures"]["lesion"]["dice"] > 0.9
+    assert ws.evaluate(result, blob[1])["structures"]["lesion"]["dice"] > 0.85
     np.testing.assert_array_equal(ws.replay(result.record, blob[0]).labels, result.labels)
     sys.modules.pop("ellipsoid")
 
