@@ -186,6 +186,52 @@ def test_evaluate_refuses_other_grids_unless_told(desk, capsys):
     assert any(line.startswith("note:") for line in capsys.readouterr().err.splitlines())
 
 
+def test_a_name_cannot_break_lines_or_steer_the_terminal(desk, capsys):
+    points = json.loads((desk / "points.json").read_text())
+    points["structures"][0]["name"] = "../le\x1b[2Jsion\tx\n=cmd|[red]"
+    (desk / "points.json").write_text(json.dumps(points))
+    assert main([*SEGMENT, "--reference", "reference.nii.gz", "--overview", "picture.png"]) == 0
+    out, _ = capsys.readouterr()
+    assert "\x1b" not in out
+    assert len(out.splitlines()) == 3
+    assert "=cmd|[red]" in out
+    assert {path.name for path in desk.iterdir()} == {
+        "image.nii.gz",
+        "reference.nii.gz",
+        "points.json",
+        "mask.nii.gz",
+        "picture.png",
+    }
+
+
+def test_a_source_that_changed_is_noted(desk, capsys, monkeypatch):
+    import fake_method
+
+    original = fake_method.predict
+
+    def meddling(case, weights):
+        (desk / "image.nii.gz").write_bytes(b"changed")
+        return original(case, weights)
+
+    monkeypatch.setattr(fake_method, "predict", meddling)
+    assert main([*SEGMENT, "--record", "record.json"]) == 0
+    assert any(line.startswith("note:") and "changed" in line for line in capsys.readouterr().err.splitlines())
+    image = json.loads((desk / "record.json").read_text())["image"]
+    assert image["file_sha256"] != image["file_sha256_now"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused_before_the_run(desk, capsys, monkeypatch):
+    import fake_method
+
+    monkeypatch.setattr(fake_method, "fit", lambda *a, **k: pytest.fail("the run was started"))
+    _refused(capsys, main([*SEGMENT[:-4], "--output", "points.json/mask.nii.gz", "--method", "fake"]))
+
+
+def test_an_empty_result_is_a_note(desk, capsys):
+    assert main([*SEGMENT, "--set", "noise=1"]) == 0
+    assert any(line.startswith("note:") and "empty" in line for line in capsys.readouterr().err.splitlines())
+
+
 def test_an_empty_mask_has_no_points(desk, capsys):
     nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)), "empty.nii.gz")
     code = main(["simulate-points", "empty.nii.gz", "-o", "six.json"])

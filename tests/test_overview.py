@@ -9,7 +9,7 @@ import pytest
 
 from napari_weakseg.method import Result
 from napari_weakseg.overview import _View, write_overview
-from napari_weakseg.prompts import LESION
+from napari_weakseg.prompts import LESION, Structure
 from napari_weakseg.volume import Volume
 
 CODES = ["".join(c) for p in itertools.permutations(("LR", "PA", "IS")) for c in itertools.product(*p)]
@@ -53,6 +53,13 @@ def test_a_picture_with_everything(tmp_path, blob, blob_points):
     assert len(np.unique(pixels.reshape(-1, 4), axis=0)) > 300
     orange = np.abs(pixels[..., :3] - np.array([0xE6, 0x9F, 0x00]) / 255).max(axis=-1) < 0.02
     assert orange.sum() > 200
+
+
+@pytest.mark.parametrize("name", ["$x^", "_hidden", "肝臓\n🫀", "a" * 300])
+def test_names_of_any_kind_are_drawn(tmp_path, blob, name):
+    structure = Structure(name, 1)
+    volume = Volume(blob[0].array, blob[0].affine, name)
+    assert write_overview(tmp_path / "a.png", volume, Result(blob[1], (structure,))).exists()
 
 
 @pytest.mark.parametrize("case", ["empty mask", "one slice", "constant", "not finite", "no orientation"])

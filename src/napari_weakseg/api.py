@@ -14,6 +14,7 @@ import numpy as np
 from .arrays import metrics
 from .case import Case
 from .errors import DataError, GeometryError, PromptError
+from .io.nifti import export_notes
 from .io.records import SCHEMA_VERSION, read_record
 from .method import Result, Step, Weights
 from .methods import DEFAULT, get_method
@@ -110,9 +111,7 @@ def steps(
         durations["fit"] = time.monotonic() - began
     result = room.predict(case, weights)
     durations["total"] = time.monotonic() - began
-    notes += [note for note in result.notes if note not in notes]
-    if not (result.mask.array != 0).any():
-        notes.append("the mask is empty: nothing was found within the marks.")
+    notes += [note for note in (*result.notes, *export_notes(result)) if note not in notes]
     record = new_record(case, weights, result.mask, notes=notes, durations=durations, fitted=fitted)
     return replace(result, record=record, notes=tuple(notes))
 

@@ -146,7 +146,7 @@ def _evaluate(options: argparse.Namespace, screen: Screen) -> None:
         screen.note(note)
     report = evaluate(mask, reference)
     if options.json:
-        screen.result(json.dumps(report, indent=1, allow_nan=False))
+        screen.document(json.dumps(report, indent=1, allow_nan=False))
     else:
         _print_scores(screen, report)
 

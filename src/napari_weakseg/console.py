@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from .io.names import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -27,27 +29,31 @@ class Screen:
 
     def result(self, text: str) -> None:
         """One line of the answer, on stdout."""
-        self.out.print(text)
+        self.out.print(one_line(text))
+
+    def document(self, text: str) -> None:
+        """An answer of several lines, on stdout as it is."""
+        self.out.file.write(text + "\n")
 
     def note(self, text: str) -> None:
         """One line on stderr that starts with ``note:``."""
-        self.err.print(f"note: {_one_line(text)}")
+        self.err.print(f"note: {one_line(text)}")
 
     def error(self, text: str) -> None:
         """One line on stderr that says why there is no result."""
-        self.err.print(f"weakseg: {_one_line(text)}")
+        self.err.print(f"weakseg: {one_line(text)}")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
         """Rows on stdout: a table in a terminal, tab-separated lines in a pipe."""
         if not self.out.is_terminal:
             for row in (columns, *rows):
-                self.out.file.write("\t".join(row) + "\n")  # rich would turn tabs into spaces
+                self.out.file.write("\t".join(map(one_line, row)) + "\n")  # rich would turn tabs into spaces
             return
         table = Table(title=title or None, title_justify="left")
         for number, column in enumerate(columns):
             table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(one_line, row))
         self.out.print(table, soft_wrap=False)
 
     @contextmanager
@@ -82,7 +88,3 @@ class _PlainProgress:
 
 def _words(step: Step) -> str:
     return step.stage if step.total <= 1 else f"{step.stage} {step.index}/{step.total}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -7,10 +7,13 @@ front on the left; pixels have their true aspect. Oblique volumes are shown alon
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .io.names import one_line
 
 if TYPE_CHECKING:
     import os
@@ -135,9 +138,11 @@ def write_overview(
         facecolor="black",
         edgecolor="0.4",
     )
-    figure.suptitle(title or volume.name, color="white", fontsize=14)
+    figure.suptitle(_plain(title or volume.name), color="white", fontsize=14)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": "napari-weakseg"})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # a name in a script that the font lacks
+        figure.savefig(stream, format="png", metadata={"Software": "napari-weakseg"})
     return write_atomically(path, stream.getvalue())
 
 
@@ -231,11 +236,16 @@ def _letter(axes: Axes, across: int, down: int, known: bool) -> None:
     axes.text(0.5, 0.015, _LETTERS[down][1], ha="center", va="bottom", **style)
 
 
+def _plain(name: str) -> str:
+    """A name from elsewhere as matplotlib writes it: no formula, one line."""
+    return one_line(name).replace("$", r"\$")
+
+
 def _legend(masks: Mapping[str, NDArray[Any]], result: Result, *, with_points: bool) -> list[Any]:
     from matplotlib.lines import Line2D
 
     colours = [(structure.name, structure.colour) for structure in result.structures] or [("mask", "#E69F00")]
-    handles = [Line2D([], [], color=colour, linewidth=2.5, label=f"{name}: mask") for name, colour in colours]
+    handles = [Line2D([], [], color=colour, linewidth=2.5, label=f"mask: {_plain(name)}") for name, colour in colours]
     styles = iter(_STYLES)
     for name in masks:
         if name == "reference":

@@ -71,6 +71,7 @@ def new_record(
             "channels": [channel.sha256 for channel in case.channels.values()],
             "affine": volume.affine.tolist(),
             "scale_factors": _scale_factors(volume),
+            **_files(volume),
             "spacing_known": volume.spacing_known,
             "orientation_known": volume.orientation_known,
         },
@@ -105,6 +106,16 @@ def _software() -> dict[str, Any]:
     }
 
 
+def _files(volume: Volume) -> dict[str, Any]:
+    """Hash of the source file when it was read, and now if it has changed since."""
+    from .io.nifti import source_now
+
+    read = volume.header.sha256 if volume.header is not None else ""
+    now = source_now(volume)
+    changed = bool(read) and now is not None and now != read
+    return ({"file_sha256": read} if read else {}) | ({"file_sha256_now": now} if changed else {})
+
+
 def _scale_factors(volume: Volume) -> list[float] | None:
     """Slope and intercept of the stored values, where the reader says which it used."""
     slope, intercept = getattr(volume.header, "slope", None), getattr(volume.header, "intercept", None)
@@ -128,6 +139,9 @@ def _hash_of_tensors(weights: Weights) -> str:
 
 def _without_names(note: str, case: Case) -> str:
     """The note without the name of the file or layer that it may quote: that can be a patient's."""
-    for name in sorted({channel.name for channel in case.channels.values() if channel.name}, key=len, reverse=True):
+    names = {channel.name for channel in case.channels.values()}
+    paths = [channel.header.path for channel in case.channels.values() if channel.header is not None]
+    names |= {path.name.removesuffix(".gz").removesuffix(".nii") for path in paths if path is not None}
+    for name in sorted(names - {""}, key=len, reverse=True):
         note = re.sub(rf"(?<!\w){re.escape(name)}(\.nii(\.gz)?)?(?!\w)", "the image", note)
     return note

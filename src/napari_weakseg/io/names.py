@@ -21,6 +21,11 @@ def shown(path: str | os.PathLike[str], *, limit: int = 60) -> str:
     return name.encode("utf-8", "replace").decode("utf-8")
 
 
+def one_line(text: str) -> str:
+    """`text` without line breaks, tabs and codes that steer a terminal."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
 def without_suffix(path: str | os.PathLike[str], suffixes: tuple[str, ...] = (".nii.gz", ".nii")) -> str:
     """The base name without the first of `suffixes` that it ends in; never a folder."""
     name = _CONTROL.sub(" ", Path(path).name)
