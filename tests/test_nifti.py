@@ -180,6 +180,15 @@ def test_bool_masks_and_empty_ones(tmp_path):
     assert any("empty" in note for note in export_notes(empty))
 
 
+def test_name_that_itk_mixes_up_is_noted(tmp_path):
+    mask = Volume(labels(), name="mask")
+    assert export_notes(mask, tmp_path / "mask.nii.gz") == ()
+    write_mask(mask, tmp_path / "mask.nii")
+    assert "mask.nii lies beside it" in export_notes(mask, tmp_path / "mask.nii.gz")[0]
+    (tmp_path / "mask.nii").rename(tmp_path / "mask.nii.gz")
+    assert "mask.nii.gz lies beside it" in export_notes(mask, tmp_path / "mask.nii")[0]
+
+
 def test_map_is_float32(tmp_path):
     probability = np.random.default_rng(0).random(SHAPE)
     volume = Volume(probability, oriented("LPS", (1, 2, 3)), name="probability")

@@ -93,7 +93,7 @@ def steps(
     case = _checked(case, room.card.prompts, needs_marks=weights is None)
     began = time.monotonic()
     durations: dict[str, float] = {}
-    notes = list(case.volume.notes)
+    notes = [*case.volume.notes, *(case.points.notes if case.points is not None else ())]
     fitted = weights is None
     if weights is None:
         fit = room.fit([case], recipe, None)

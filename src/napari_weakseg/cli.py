@@ -82,7 +82,7 @@ def _say_in_one_line(kind: type[BaseException], error: BaseException, trace: typ
 
 def _segment(options: argparse.Namespace, screen: Screen) -> None:
     from .api import segment
-    from .io.nifti import read_mask, read_volume, write_mask
+    from .io.nifti import export_notes, read_mask, read_volume, write_mask
     from .io.points import read_points
     from .io.records import write_record
     from .methods import get_method
@@ -108,7 +108,8 @@ def _segment(options: argparse.Namespace, screen: Screen) -> None:
                 first.append(step.preview)
 
         result = segment(volume, points, method=options.method, recipe=recipe, on_step=on_step, reference=reference)
-    for note in dict.fromkeys([*volume.notes, *(reference.notes if reference else ()), *result.notes]):
+    export = export_notes(result, options.output)
+    for note in dict.fromkeys([*volume.notes, *(reference.notes if reference else ()), *result.notes, *export]):
         screen.note(note)
     write_mask(result, options.output)
     if options.record is not None:

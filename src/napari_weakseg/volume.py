@@ -28,6 +28,8 @@ class SourceHeader:
         Codes as stored in the file; both 0 where the file says nothing about orientation.
     sha256 : str
         Hash of the file's bytes at the time of reading, to notice that it changed since.
+    slope, intercept : float
+        Scale factors that were applied to the stored values; 1 and 0 where there were none.
     path : Path or None
         Where the file lies, to refuse an export onto it. In memory only: no record, log or text ever holds it.
     """
@@ -35,6 +37,8 @@ class SourceHeader:
     sform_code: int = 1
     qform_code: int = 1
     sha256: str = ""
+    slope: float = 1.0
+    intercept: float = 0.0
     path: Path | None = field(default=None, repr=False, compare=False)
 
 

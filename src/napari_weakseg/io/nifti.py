@@ -63,7 +63,8 @@ def read_volume(
         stored = pass_gate(path, volume_index=volume_index)
         place = place_of(stored.fields, stored.header, stored.array.shape, os.fspath(path), prefer=prefer, units=units)
         notes = [*stored.notes, *place.notes]
-        array = _scaled(stored, path, notes)
+        slope, intercept = _scale_factors(stored, path, notes)
+        array = _scaled(stored, slope, intercept, path, notes)
         _check_values(array, path, notes)
         return Volume(
             array,
@@ -71,7 +72,7 @@ def read_volume(
             name=without_suffix(path) if name is None else name,
             spacing_known=place.spacing_known,
             orientation_known=place.orientation_known,
-            header=SourceHeader(place.sform_code, place.qform_code, stored.sha256, Path(path).resolve()),
+            header=SourceHeader(place.sform_code, place.qform_code, stored.sha256, slope, intercept, Path(path).resolve()),
             notes=tuple(notes),
         )
 
@@ -111,7 +112,7 @@ def read_mask(
             name=without_suffix(path),
             spacing_known=place.spacing_known,
             orientation_known=place.orientation_known,
-            header=SourceHeader(place.sform_code, place.qform_code, stored.sha256, Path(path).resolve()),
+            header=SourceHeader(place.sform_code, place.qform_code, stored.sha256, path=Path(path).resolve()),
             notes=(*stored.notes, *place.notes),
         )
         if like is None or mask.same_grid(like):
@@ -140,16 +141,23 @@ def on_grid_of(mask: Volume, like: Volume) -> Volume:
     )
 
 
-def _scaled(stored: Stored, path: str | os.PathLike[str], notes: list[str]) -> NDArray[Any]:
-    """Rule 16: values after the header's scale factors."""
+def _scale_factors(stored: Stored, path: str | os.PathLike[str], notes: list[str]) -> tuple[float, float]:
+    """Slope and intercept to apply; 1 and 0 where the header has none or none that can be used."""
     slope, inter = float(stored.fields["scl_slope"]), float(stored.fields["scl_inter"])
     if not np.isfinite(slope) or (slope == 0 and inter != 0):
         notes.append(f"the scale factors {slope:g} and {inter:g} are unusable; the values are as stored.")
-        return stored.array
-    if slope == 0 or (slope == 1 and inter == 0):
-        return stored.array
+        return 1.0, 0.0
+    if slope == 0:
+        return 1.0, 0.0
     if not np.isfinite(inter):
         raise DataError(f"the scale factors of {shown(path)} ({slope:g} and {inter:g}) are unusable; export the image again.")
+    return slope, inter
+
+
+def _scaled(stored: Stored, slope: float, inter: float, path: str | os.PathLike[str], notes: list[str]) -> NDArray[Any]:
+    """Rule 16: values after the header's scale factors."""
+    if (slope, inter) == (1.0, 0.0):
+        return stored.array
     scaled = np.empty(stored.shape, dtype=np.float32, order="F")
     with np.errstate(over="ignore", invalid="ignore"):
         for k in range(stored.shape[2]):  # slice by slice: float64 of the whole volume would double the memory

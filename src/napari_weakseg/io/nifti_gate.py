@@ -12,6 +12,7 @@ import hashlib
 import logging
 import math
 import os
+import re
 import stat
 import struct
 import zlib
@@ -44,6 +45,9 @@ _OTHER_TYPES = {
 _CHUNK = 1 << 20
 _HEAD = 544  # NIfTI-2's header and its extension flag
 _TRAILING_LIMIT = 16 << 20  # bytes after the voxels that are still read through to reach the checksum
+_PROGRAM = re.compile(
+    rb"(?:(?:FSL|SPM|ITK|SimpleITK|NiBabel|FreeSurfer|ANTs|MRtrix|AFNI|3D Slicer)[\s\d.:v-]*|[\d.]+(?::[\da-f]+)?)?", re.I
+)
 _GZIP_RATIO = 1040  # deflate cannot pack tighter than about 1032 to 1
 
 
@@ -367,13 +371,14 @@ def _repaired(header_type: Any, head: bytes, order: str, notes: list[str]) -> An
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
     log.addHandler(handler)
     header.check_fix(logger=log, error_level=40)
-    notes += [f"header repaired: {line}." for line in lines if "leaving" not in line and not line.startswith("pixdim[1")]
+    silent = ("pixdim[1",) if int(header["qform_code"]) else ("pixdim[1", "pixdim[0]")  # told elsewhere, or without effect
+    notes += [f"header repaired: {line}." for line in lines if "leaving" not in line and not line.startswith(silent)]
     return header
 
 
 def _carries_text(fields: Any, head: bytes, start: int, header_size: int) -> bool:
-    """Whether text fields or extensions hold anything."""
+    """Whether text fields or extensions hold anything but the name of a program."""
     keys = {"descrip", "aux_file", "intent_name", "db_name"}.intersection(fields.dtype.names)
-    texts = [bytes(fields[key]).strip(b"\0 ") for key in keys]
+    texts = [not _PROGRAM.fullmatch(bytes(fields[key]).partition(b"\0")[0].strip()) for key in keys]
     extended = start > header_size + 4 and head[header_size : header_size + 1] not in (b"", b"\0")
     return extended or any(texts)

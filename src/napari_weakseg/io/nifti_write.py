@@ -69,8 +69,8 @@ def write_map(volume: Volume, path: str | os.PathLike[str]) -> Path:
     return _write(volume, array, path)
 
 
-def export_notes(result_or_volume: Result | Volume) -> tuple[str, ...]:
-    """What a user should know of an export of this volume; empty for most."""
+def export_notes(result_or_volume: Result | Volume, path: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
+    """What a user should know of an export of this volume (to `path`); empty for most."""
     volume = _volume_of(result_or_volume)
     notes: list[str] = []
     if max(volume.shape) > _NIFTI1_LONGEST:
@@ -79,10 +79,17 @@ def export_notes(result_or_volume: Result | Volume) -> tuple[str, ...]:
         notes.append("the grid is sheared: written with the sform alone, which ITK-based programs cannot open.")
     if volume.array.dtype.kind in "biu" and not volume.array.any():
         notes.append("the mask is empty.")
+    if path is not None and _sibling(Path(path)).exists():
+        notes.append(f"{shown(_sibling(Path(path)))} lies beside it: programs based on ITK mix the two up, rename one of them.")
     now = source_now(volume)
     if volume.header is not None and now is not None and now != volume.header.sha256:
         notes.append("the source image changed on disk since it was loaded; the mask belongs to the image as it was loaded.")
     return tuple(notes)
+
+
+def _sibling(path: Path) -> Path:
+    """The same name with the other of the two endings: ITK takes the voxels of one for the other (measured, 2.5.7)."""
+    return path.with_name(path.name[:-3]) if path.name.lower().endswith(".gz") else path.with_name(f"{path.name}.gz")
 
 
 def source_now(volume: Volume) -> str | None:
