@@ -462,6 +462,10 @@ class TestPlace:
     def test_not_finite_place(self, tmp_path, offset, value):
         refused(patch(save(tmp_path), offset, "f", value), "not finite", kind=GeometryError)
 
+    def test_doubles_that_overflow_F22(self, tmp_path):
+        path = save(tmp_path, "case.nii", image(kind=nib.Nifti2Image))
+        refused(patch(path, 400, "d", 1e300), "absurd", kind=GeometryError)
+
     @pytest.mark.parametrize("size", [0.0, -2.0], ids=["F23-zero", "F23-negative"])
     def test_senseless_pixdim(self, tmp_path, size):
         volume = read_volume(patch(save(tmp_path), 84, "f", size))
@@ -506,6 +510,12 @@ class TestPlace:
 
 
 class TestScaleFactors:
+    def test_factors_are_kept_for_the_record(self, tmp_path):
+        header = read_volume(patch(save(tmp_path), 112, "2f", 2, -3)).header
+        assert (header.slope, header.intercept) == (2.0, -3.0)
+        header = read_volume(patch(save(tmp_path), 112, "2f", 0, 0)).header
+        assert (header.slope, header.intercept) == (1.0, 0.0)
+
     def test_large_slope_F31(self, tmp_path):
         array = NUMBERS.copy()
         array[0, 0, 0] = -32768

@@ -23,6 +23,7 @@ TOLERANCE_MM = 0.1
 SHEAR = 1e-4
 """Cosine between two axes from which on a grid counts as sheared."""
 
+_LARGEST = 1e12  # beyond any length in any unit; NIfTI-2's doubles would overflow further on
 _STORED_UNITS = {1: "m", 3: "um"}
 _WORDS = {"m": "metres", "mm": "millimetres", "um": "micrometres"}
 
@@ -115,11 +116,11 @@ def _unit_code(fields: Any) -> int:
 
 
 def _refuse_non_finite(fields: Any, name: str) -> None:
-    """Rules 9 and 12: nothing in the header that a place is made of may be NaN or infinite."""
+    """Rules 9 and 12: nothing in the header that a place is made of may be NaN, infinite or absurdly large."""
     keys = ("srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
     numbers = np.concatenate([np.atleast_1d(fields[key]) for key in keys] + [fields["pixdim"][:4]])
-    if not np.isfinite(numbers.astype(np.float64)).all():
-        raise GeometryError(f"the place of {shown(name)} in its header is not finite; it is damaged, export the image again.")
+    if not (np.abs(numbers.astype(np.float64)) < _LARGEST).all():
+        raise GeometryError(f"the place of {shown(name)} in its header is not finite or absurd; it is damaged, export the image again.")
 
 
 def _millimetres(fields: Any, name: str, units: str | None, notes: list[str]) -> float:
