@@ -120,7 +120,7 @@ def _refuse_non_finite(fields: Any, name: str) -> None:
     keys = ("srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
     numbers = np.concatenate([np.atleast_1d(fields[key]) for key in keys] + [fields["pixdim"][:4]])
     if not (np.abs(numbers.astype(np.float64)) < _LARGEST).all():
-        raise GeometryError(f"the place of {shown(name)} in its header is not finite or absurd; it is damaged, export the image again.")
+        raise GeometryError(f"the place of {shown(name)} in its header is not finite or absurd; export the image again.")
 
 
 def _millimetres(fields: Any, name: str, units: str | None, notes: list[str]) -> float:
