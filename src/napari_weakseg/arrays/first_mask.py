@@ -115,15 +115,33 @@ def first_mask(image: NDArray[Any], window: Window) -> NDArray[np.float32]:
     """
     scaled = scaled_intensity(image)
     factors = np.maximum(1, np.ceil(np.array(scaled.shape) / WORKING_SIDE).astype(int))
-    prior = _prior(_averaged(scaled, factors), (window.points + 0.5) / factors - 0.5, window.spacing * factors)
-    box = window.box
-    seeds = np.full(scaled.shape, BACKGROUND, dtype=np.int8)
-    seeds[box] = FREE
+    prior = _prior(averaged(scaled, factors), (window.points + 0.5) / factors - 0.5, window.spacing * factors)
     full = np.zeros(scaled.shape, dtype=np.float32)
-    full[box] = _at(prior, factors, box)
-    return random_walker(
-        scaled, seeds, spacing=window.spacing / window.spacing.min(), gamma=_prior_weight(window.points), prior=full, start=full, tol=1e-2
-    )[0]
+    full[window.box] = _at(prior, factors, window.box)
+    return sharpened(image, full, window)
+
+
+def sharpened(image: NDArray[Any], prior: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
+    """Let the random walker draw the boundary of a coarse probability along the image's edges, inside the box.
+
+    Parameters
+    ----------
+    image : ndarray, shape of `window`
+    prior : ndarray, shape of `window`, float32
+    window : Window
+
+    Returns
+    -------
+    ndarray, shape of `window`, float32
+    """
+    scaled = scaled_intensity(image)
+    seeds = np.full(scaled.shape, BACKGROUND, dtype=np.int8)
+    seeds[window.box] = FREE
+    side = np.ptp(window.points, axis=0) + 1
+    # a diffusion length of 8 % of the object's size: so far may the image move the boundary
+    gamma = float(np.clip((0.08 * np.exp(np.log(side).mean())) ** -2, 0.03, 1.0))
+    spacing = window.spacing / window.spacing.min()
+    return random_walker(scaled, seeds, spacing=spacing, gamma=gamma, prior=prior, start=prior, tol=1e-2)[0]
 
 
 def clean_mask(probability: NDArray[np.floating[Any]], window: Window, *, threshold: float = 0.5) -> NDArray[np.bool_]:
@@ -140,7 +158,7 @@ def clean_mask(probability: NDArray[np.floating[Any]], window: Window, *, thresh
     return np.asarray(ndimage.binary_fill_holes(mask), dtype=bool)
 
 
-def _averaged(image: NDArray[np.float32], factors: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+def averaged(image: NDArray[np.float32], factors: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
     """Means over blocks of `factors` voxels; the last block repeats the edge."""
     if (factors == 1).all():
         return image
@@ -160,12 +178,6 @@ def _at(coarse: NDArray[np.float32], factors: NDArray[np.integer[Any]], box: tup
         high = np.minimum(low + 1, coarse.shape[axis] - 1)
         out = np.take(out, low, axis=axis) * (1 - share) + np.take(out, high, axis=axis) * share
     return out
-
-
-def _prior_weight(points: NDArray[np.float64]) -> float:
-    """Weight of the prior in the walker: lets the image move a boundary by about 8 % of the object's size."""
-    side = points.max(axis=0) - points.min(axis=0) + 1
-    return float(np.clip((0.08 * np.exp(np.log(side).mean())) ** -2, 0.03, 1.0))
 
 
 def _prior(image: NDArray[np.float32], points: NDArray[np.float64], spacing: NDArray[np.float64]) -> NDArray[np.float32]:

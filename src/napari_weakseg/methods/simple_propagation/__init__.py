@@ -1,0 +1,104 @@
+"""SimPLe: six extreme points per lesion, a pseudo-mask, and a network that learns from it in three stages.
+
+``arrays.first_mask`` / ``arrays.pseudo_mask``: points to pseudo-mask. `contrast`: stage 1's loss. `propagation`: stage 2's vote.
+`fields`: what the network sees. `stages`: the three trainings, in order.
+
+References
+----------
+Y. Zhong and Y. Wang, "SimPLe: Similarity-Aware Propagation Learning for Weakly-Supervised Breast Cancer Segmentation in
+DCE-MRI", MICCAI 2023, LNCS 14223, arXiv 2306.16714.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ...method import Card
+from ...recipe import Recipe, knob
+
+if TYPE_CHECKING:
+    from ...case import Case
+    from ...method import Result, Step, Weights
+
+card = Card(
+    name="simple_propagation",
+    title="Extreme points (SimPLe)",
+    prompts=("extreme_points",),
+    paper="Zhong and Wang, MICCAI 2023",
+    doi="10.1007/978-3-031-43901-8_54",
+)
+
+CODE = "authors' code"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimplePropagationRecipe(Recipe):
+    """Settings of SimPLe; defaults are those of ``laptop``."""
+
+    PRESETS: ClassVar = {
+        "laptop": {},
+        "paper": {
+            "marks": False,
+            "pseudo_mask": "paths",
+            "steps_train": 20000,
+            "steps_propagate": 100,
+            "steps_retrain": 20000,
+            "widths": (16, 32, 64, 128, 256),
+            "optimiser": "sgd",
+            "learning_rate": 1e-2,
+            "learning_rate_propagate": 1e-4,
+            "batch": 2,
+            "sharpen": False,
+            "max_seconds": 1e7,
+        },
+    }
+
+    pseudo_mask: str = knob(
+        "first mask", choices=("first mask", "paths"), tooltip="Labels to learn from: the first mask's sure parts, or paths and walker as published"
+    )
+    rounds: int = knob(8, min=1, max=8, source=CODE, tooltip="Solves of the random walker (paths only); fewer for clear objects")
+    beta: float = knob(130.0, min=1, max=1e5, source=CODE, tooltip="How much an edge stops the random walker (paths only)")
+    crop_margin: float = knob(12.0, min=1, max=100, unit="mm", tooltip="Margin of the window around the box (paths only)")
+    ring: float = knob(4.0, min=0.5, max=50, unit="mm", tooltip="Distance of background seeds from the box (paths only)")
+    sure_inside: float = knob(0.8, min=0.5, max=1, source=CODE, tooltip="Probability above which a voxel is labelled object")
+    sure_outside: float = knob(0.1, min=0, max=0.5, source=CODE, tooltip="Probability below which a voxel is labelled background")
+    marks: bool = knob(True, tooltip="Show the network the points as well as the image; needs points in every volume")
+    widths: tuple[int, ...] = knob((8, 16, 32, 64), min=1, max=512, tooltip="Channels per resolution of the U-Net")
+    patch: tuple[int, ...] = knob((96, 128, 128), min=8, max=512, unit="voxels", source="paper", tooltip="Training patch (without marks)")
+    grid_spacing: tuple[float, ...] = knob(
+        (1.0, 0.6, 0.6), min=0.05, max=20, unit="mm", source="paper", tooltip="Spacing that volumes are resampled to (without marks)"
+    )
+    batch: int = knob(2, min=1, max=64, source=CODE, tooltip="Patches per step and kind; 1 is slow on a CPU")
+    optimiser: str = knob("adam", choices=("adam", "sgd"), tooltip="sgd: Nesterov momentum 0.99, as published, for long runs")
+    learning_rate: float = knob(2e-3, min=0, max=1, tooltip="Learning rate of the first and third stage")
+    learning_rate_propagate: float = knob(5e-4, min=0, max=1, tooltip="Learning rate of the second stage")
+    steps_train: int = knob(100, min=0, max=10**6, tooltip="Steps of the first stage")
+    steps_propagate: int = knob(20, min=0, max=10**6, tooltip="Steps of the second stage")
+    steps_retrain: int = knob(60, min=0, max=10**6, tooltip="Steps of the third stage")
+    voxels: int = knob(100, min=2, max=2000, source=CODE, tooltip="Voxels of each kind drawn for contrast and votes")
+    temperature: float = knob(0.1, min=0.01, max=10, source=CODE, tooltip="Temperature of the contrastive loss")
+    similarity: float = knob(0.96, min=-1, max=1, source=CODE, tooltip="Cosine above which a drawn voxel votes")
+    agreement: float = knob(0.96, min=0, max=1, source=CODE, tooltip="Share of votes above which a voxel joins the object")
+    propagation_weight: float = knob(0.1, min=0, max=10, source=CODE, tooltip="Weight of the voted voxels' loss")
+    sharpen: bool = knob(True, tooltip="Draw the final boundary at full resolution with the random walker")
+    preview_seconds: float = knob(2.0, min=0, max=1e6, unit="s", tooltip="Time between previews; 0 shows none")
+    stop_after: tuple[int, ...] = knob((), min=0, hidden=True, tooltip="Steps actually done per stage, for replay")
+
+
+recipe_class = SimplePropagationRecipe
+
+
+def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -> Generator[Step, None, Weights]:
+    """Learn from the extreme points of `cases`; the first step shows the first mask."""
+    from .stages import fit as run
+
+    return run(cases, recipe, weights)
+
+
+def predict(case: Case, weights: Weights) -> Result:
+    """Segment `case`; with `marks`, its own points are needed. Weights without tensors give the first mask."""
+    from .stages import predict as run
+
+    return run(case, weights)

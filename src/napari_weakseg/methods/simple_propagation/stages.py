@@ -1,0 +1,284 @@
+"""The three trainings of SimPLe in order: train with contrast, propagate, retrain; and the prediction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ...errors import DataError, PromptError
+from ...method import Preview, Result, Step, Weights
+from ...networks.unet import UNet
+from ...training.devices import describe_device, pick_device
+from ...training.partial_losses import IGNORE, partial_cross_entropy_loss
+from . import SimplePropagationRecipe, card
+from .contrast import contrastive_loss, draw_voxels
+from .fields import Field, FloatMap, ObjectMask, marked_fields, merged, object_masks
+from .propagation import propagated
+from .volumes import padded_patch, resampled_field, whole_volume
+
+if TYPE_CHECKING:
+    from ...case import Case
+    from ...prompts import Structure
+    from ...recipe import Recipe
+
+STAGES = ("train", "propagate", "retrain")
+SHARES = (0.6, 0.12, 0.28)
+"""Shares of the time budget."""
+
+
+@dataclass
+class Clock:
+    """When stages have to end; the counts of a record override it, so that a replay does not depend on speed."""
+
+    begin: float
+    seconds: float
+    stop_after: tuple[int, ...]
+
+    def is_over(self, stage: int, done: int) -> bool:
+        """Whether `stage` has to end after `done` steps."""
+        if self.stop_after:
+            return done >= self.stop_after[stage]
+        return time.monotonic() - self.begin > self.seconds * sum(SHARES[: stage + 1])
+
+
+class Learner:
+    """Networks, fields and random draws of one fit.
+
+    Parameters
+    ----------
+    fields : sequence of Field
+    classes : int
+        Classes with background.
+    recipe : SimplePropagationRecipe
+    """
+
+    def __init__(self, fields: Sequence[Field], classes: int, recipe: SimplePropagationRecipe, device: torch.device) -> None:
+        self.recipe, self.device, self.classes = recipe, device, classes
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.fields = fields
+        self.channels = [torch.from_numpy(field.channels) for field in fields]
+        self.labels = [torch.from_numpy(field.labels.astype(np.int64)) for field in fields]
+        self.network = self.fresh()
+
+    def fresh(self) -> UNet:
+        """An untrained network; the seed decides its weights."""
+        torch.manual_seed(self.recipe.seed)
+        return UNet(self.channels[0].shape[0], self.classes, self.recipe.widths).to(self.device)
+
+    def optimiser(self, learning_rate: float) -> torch.optim.Optimizer:
+        """Adam, or SGD as published."""
+        if self.recipe.optimiser == "adam":
+            return torch.optim.Adam(self.network.parameters(), lr=learning_rate, weight_decay=1e-5)
+        return torch.optim.SGD(self.network.parameters(), lr=learning_rate, momentum=0.99, nesterov=True, weight_decay=1e-4)
+
+    def patches(self, foreground: bool) -> tuple[Tensor, Tensor]:
+        """A batch around random lesion (or background) voxels: channels (B, C, ...) and labels (B, ...).
+
+        With marks a field is one object's cube and every patch is the whole of it, mirrored at random.
+        """
+        images, labels = [], []
+        for _ in range(self.recipe.batch):
+            index = int(torch.randint(len(self.fields), (1,), generator=self.generator))
+            if self.recipe.marks:
+                image, label = self.channels[index], self.labels[index]
+            else:
+                image, label = padded_patch(self.channels[index], self.labels[index], self.recipe.patch, foreground, self.generator)
+            if self.recipe.marks:
+                axes = [axis for axis in range(1, 4) if torch.rand((), generator=self.generator) < 0.5]
+                image, label = image.flip(axes), label.flip([axis - 1 for axis in axes])
+            images.append(image)
+            labels.append(label)
+        return torch.stack(images).to(self.device), torch.stack(labels).to(self.device)
+
+    def loss(self, stage: str) -> tuple[Tensor, dict[str, float]]:
+        """The loss of one step (equations L1, L2 of the paper; stage 3 has the cross-entropy alone)."""
+        recipe = self.recipe
+        image, labels = self.patches(foreground=True)
+        logits, features = self.network(image)
+        if recipe.marks:
+            loss = balanced_loss(logits, labels)
+        else:
+            loss = partial_cross_entropy_loss(logits, labels)
+            other_image, other_labels = self.patches(foreground=False)
+            loss = loss + partial_cross_entropy_loss(self.network(other_image)[0], other_labels)
+        scores = {"cross-entropy": float(loss.detach())}
+        flat = features.movedim(1, -1).reshape(-1, features.shape[1])
+        for value in range(1, self.classes):
+            drawn = draw_voxels(labels, value, recipe.voxels, self.generator)
+            if stage == "train":
+                others = draw_voxels(labels, 0, recipe.voxels, self.generator)
+                contrast = contrastive_loss(flat[drawn], flat[others], temperature=recipe.temperature)
+                loss = loss + contrast
+                scores["contrast"] = float(contrast.detach())
+            elif stage == "propagate":
+                free = torch.nonzero(labels.reshape(-1) == IGNORE)[:, 0]
+                votes = propagated(
+                    flat[free].detach(), flat[drawn].detach(), similarity=recipe.similarity, agreement=recipe.agreement
+                )
+                voted = torch.full_like(labels.reshape(-1), IGNORE)
+                voted[free[votes]] = value
+                loss = loss + recipe.propagation_weight * partial_cross_entropy_loss(logits, voted.reshape(labels.shape))
+                scores["voted"] = float(votes.float().mean()) if len(votes) else 0.0
+        return loss, scores
+
+    @torch.inference_mode()
+    def probabilities(self, index: int) -> FloatMap:
+        """Class probabilities without the background, shape (K, d, h, w), of one field."""
+        self.network.eval()
+        image = self.channels[index].to(self.device)
+        if self.recipe.marks:
+            # a cube and its mirror image: batch 2 keeps the CPU's convolutions off their slow path
+            logits = self.network(torch.stack([image, image.flip(1)]))[0]
+            softmax = logits.softmax(1)
+            mean = (softmax[0] + softmax[1].flip(1)) / 2
+        else:
+            mean = whole_volume(self.network, image, self.recipe.patch)
+        self.network.train()
+        return cast("FloatMap", mean[1:].float().cpu().numpy())
+
+    def relabel(self) -> list[str]:
+        """Stage 2's result becomes the labels of stage 3: binary and inside the box; an empty one keeps the old labels."""
+        notes = []
+        for index, field in enumerate(self.fields):
+            probability = self.probabilities(index)
+            best = np.where(probability.max(axis=0) > 0.5, probability.argmax(axis=0) + 1, 0) * field.box
+            if best.any():
+                valid = field.labels != IGNORE if not self.recipe.marks else field.channels[-1] > 0
+                padding = ~valid if self.recipe.marks else np.zeros_like(best, dtype=bool)
+                self.labels[index] = torch.from_numpy(np.where(padding, IGNORE, best).astype(np.int64))
+            else:
+                notes.append("the second stage found nothing; the third one learnt from the first labels.")
+        return notes
+
+
+def balanced_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Partial cross-entropy of object and of background voxels, each averaged by itself.
+
+    In a cube around an object this plays the part of the paper's two loaders (patches around lesion and around background).
+    """
+    object_labels = torch.where(labels > 0, labels, IGNORE)
+    background_labels = torch.where(labels == 0, labels, IGNORE)
+    return (partial_cross_entropy_loss(logits, object_labels) + partial_cross_entropy_loss(logits, background_labels)) / 2
+
+
+def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -> Generator[Step, None, Weights]:
+    """See `napari_weakseg.methods.simple_propagation.fit`."""
+    recipe = cast("SimplePropagationRecipe", recipe)
+    begin = time.monotonic()
+    if not cases:
+        raise DataError("there is no case to learn from; give at least one volume with points.")
+    structures = _structures(cases)
+    device, note = pick_device(recipe.device)
+    notes = [note] if note else []
+    fields: list[Field] = []
+    for number, case in enumerate(cases):
+        masks, labels = object_masks(case, recipe)
+        if number == 0:
+            first = merged(masks, case.volume, structures)
+            yield Step("first mask", 1, 1, preview=first, progress=0.0, note=note)
+        if recipe.max_seconds == 0:
+            continue
+        fields += (
+            marked_fields(case, masks, labels, sharpen=False) if recipe.marks else [resampled_field(case, masks, labels, structures, recipe)]
+        )
+    meta: dict[str, Any] = {"device": describe_device(device), "notes": notes, "channels": 0, "steps": ()}
+    if recipe.max_seconds == 0:
+        return Weights(card.name, recipe, structures, {}, meta)
+    learner = Learner(fields, 2 if recipe.marks else len(structures) + 1, recipe, device)
+    learner.network.train()
+    if weights is not None and weights.tensors:
+        learner.network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in weights.tensors.items()})
+    steps: list[int] = []
+    clock = Clock(begin, recipe.max_seconds, recipe.stop_after)
+    for number, stage in enumerate(STAGES):
+        if stage == "retrain":
+            notes += learner.relabel()
+            if recipe.steps_retrain:
+                learner.network = learner.fresh()
+        done = yield from _train(learner, stage, number, clock, cases[0], structures)
+        steps.append(done)
+    done_recipe = recipe.changed(stop_after=tuple(steps))
+    tensors = {name: value.detach().cpu().numpy() for name, value in learner.network.state_dict().items()}
+    meta |= {"channels": learner.channels[0].shape[0], "classes": learner.classes, "steps": tuple(steps), "seconds": time.monotonic() - begin}
+    return Weights(card.name, done_recipe, structures, tensors, meta)
+
+
+def _train(
+    learner: Learner, stage: str, number: int, clock: Clock, case: Case, structures: tuple[Structure, ...]
+) -> Generator[Step, None, int]:
+    """One stage; returns the steps done."""
+    recipe = learner.recipe
+    total = (recipe.steps_train, recipe.steps_propagate, recipe.steps_retrain)[number]
+    rate = recipe.learning_rate_propagate if stage == "propagate" else recipe.learning_rate
+    optimiser = learner.optimiser(rate)
+    shown = time.monotonic()
+    done = 0
+    for index in range(total):
+        if clock.is_over(number, done):
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = rate * max(0.0, 1 - index / total) ** 0.9
+        optimiser.zero_grad(set_to_none=True)
+        loss, scores = learner.loss(stage)
+        if not torch.isfinite(loss):
+            raise DataError(f"the loss became {float(loss)} in step {index + 1} of '{stage}'; use a lower learning rate.")
+        loss.backward()
+        nn.utils.clip_grad_norm_(learner.network.parameters(), 12.0)
+        optimiser.step()
+        done += 1
+        preview = None
+        if recipe.preview_seconds and time.monotonic() - shown > recipe.preview_seconds:
+            preview = _preview(learner, case, structures)
+            shown = time.monotonic()
+        share = sum(SHARES[:number]) + SHARES[number] * done / total
+        yield Step(stage, done, total, scores, preview, share)
+    return done
+
+
+def _preview(learner: Learner, case: Case, structures: tuple[Structure, ...]) -> Preview:
+    """What the network says now of the first case."""
+    objects: list[ObjectMask] = []
+    fields = len(case.points) if learner.recipe.marks and case.points is not None else 1
+    for index in range(fields):
+        objects += learner.fields[index].back(learner.probabilities(index))
+    return merged(objects, case.volume, structures)
+
+
+def predict(case: Case, weights: Weights) -> Result:
+    """See `napari_weakseg.methods.simple_propagation.predict`."""
+    recipe = cast("SimplePropagationRecipe", weights.recipe)
+    structures = weights.structures
+    notes = tuple(weights.meta.get("notes", ()))
+    if not weights.tensors:
+        masks, _ = object_masks(case, recipe)
+        return _result(merged(masks, case.volume, structures), case, structures, notes)
+    device, _ = pick_device(recipe.device)
+    if recipe.marks and case.points is None:
+        raise PromptError(f"{case.id} has no extreme points; this network needs six on each object.")
+    masks = object_masks(case, recipe)[0] if case.points is not None else []
+    fields = (
+        marked_fields(case, masks, None, sharpen=recipe.sharpen) if recipe.marks else [resampled_field(case, masks, None, structures, recipe)]
+    )
+    learner = Learner(fields, int(weights.meta["classes"]), recipe, device)
+    learner.network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.tensors.items()})
+    objects = [mask for index, field in enumerate(fields) for mask in field.back(learner.probabilities(index))]
+    return _result(merged(objects, case.volume, structures), case, structures, notes)
+
+
+def _result(preview: Preview, case: Case, structures: tuple[Structure, ...], notes: tuple[str, ...]) -> Result:
+    maps: dict[str, NDArray[Any]] = {f"probability {s.name}": preview.on_volume(index) for index, s in enumerate(structures)}
+    doubt = float((1 - np.abs(2 * preview.probability - 1)).mean())
+    return Result(case.volume.with_array(preview.labels()), structures, maps, {"doubt": doubt}, {}, notes)
+
+
+def _structures(cases: Sequence[Case]) -> tuple[Structure, ...]:
+    """All structures of the cases, by value."""
+    found = {structure.value: structure for case in cases for structure in case.structures}
+    return tuple(found[value] for value in sorted(found))

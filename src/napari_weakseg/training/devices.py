@@ -1,0 +1,44 @@
+"""Where networks run."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+
+def pick_device(wanted: str) -> tuple[torch.device, str]:
+    """Choose the device, and say in a sentence if it is another one than was asked for.
+
+    Parameters
+    ----------
+    wanted : str
+        ``"auto"`` takes CUDA, then MPS, then the CPU.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name])), ""
+    if not available[wanted]:
+        return torch.device("cpu"), f"{wanted} is not available on this machine; the CPU is used."
+    return torch.device(wanted), ""
+
+
+def describe_device(device: torch.device) -> str:
+    """For a panel and a record: ``"CPU, 2 threads"`` or the accelerator's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type.upper()
+
+
+def warm_up() -> None:
+    """Pay, away from the first click, what the first use costs: compiled kernels, torch, and its optimisers' imports."""
+    import numpy as np
+
+    from ..arrays.first_mask import Window, first_mask
+
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    block = np.zeros((12, 12, 12), dtype=np.float32)
+    block[3:9, 3:9, 3:9] = 1
+    points = [[3, 6, 6], [8, 6, 6], [6, 3, 6], [6, 8, 6], [6, 6, 3], [6, 6, 8]]
+    first_mask(block, Window.around(points, block.shape))
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
