@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..prompts import BACKGROUND_STROKE
 from .extreme_points import assign_directions
+from .tangent_ellipsoid import ellipsoid_radius
 
 Array = NDArray[np.floating[Any]]
 
@@ -24,7 +25,7 @@ LOW, HIGH = 7, 41
 CHANNELS = (
     "image", "image, window of the inside", "likelihood ratio, ellipsoid", "likelihood ratio, marks", "distance to the box",
     "ellipsoid", "points along i", "points along j", "points along k", "foreground strokes", "background strokes",
-    "previous mask", "validity",
+    "previous mask", "edge votes", "validity",
 )  # fmt: skip
 """What each channel of `MarkedCube.channels` holds."""
 
@@ -33,6 +34,9 @@ CONDITIONS = (
     "background strokes", "previous mask",
 )  # fmt: skip
 """What each number of `MarkedCube.condition` says."""
+
+CORES_AND_RIMS = ((0.4, 1.35), (0.6, 1.5))
+"""Radii inside which a watershed starts as object and outside which as background."""
 
 _TINY = 1e-6
 _BINS = 32
@@ -126,7 +130,7 @@ class MarkedCube:
 
     Parameters
     ----------
-    channels : ndarray, shape (13, GRID, GRID, GRID), float32
+    channels : ndarray, shape (14, GRID, GRID, GRID), float32
         See `CHANNELS`.
     condition : ndarray, shape (10,), float32
         See `CONDITIONS`.
@@ -175,6 +179,8 @@ def marked_cube(
     sampled = frame.to_cube(image)
     picture, bins = _equalised(sampled, valid)
     ellipsoid, box = _fixed_maps()
+    if len(marked) == 6:
+        ellipsoid = 1 - ellipsoid_radius(frame.to_cube_coordinates(marked), valid.shape)
     pairs, inner = _point_maps(frame, marked)
     inside = inner + foreground if inner.any() or foreground.any() else np.maximum(ellipsoid, 0)
     outside = np.where(box < 0, valid, 0)
@@ -185,11 +191,12 @@ def marked_cube(
     channels[1] = _windowed(sampled, np.maximum(ellipsoid, 0) * valid)
     channels[2] = _likelihood_ratio(bins, (ellipsoid > 0) * valid, np.where(ellipsoid > 0, 0, valid))
     channels[3] = _likelihood_ratio(bins, inside, outside)
-    channels[4], channels[5] = box, ellipsoid
+    channels[4], channels[5] = box, np.maximum(ellipsoid, -1.5)
     channels[6:9] = pairs
     channels[9], channels[10] = _halo(foreground), _halo(background)
     channels[11] = 0 if previous is None else 2 * np.clip(frame.to_cube(previous), 0, 1) - 1
-    channels[12] = valid
+    channels[12] = _edge_votes(picture, ellipsoid, box, foreground, background)
+    channels[13] = valid
     channels[:4] *= valid
     shape = np.log2(frame.step * np.asarray(spacing, dtype=np.float64))
     across = np.log2((frame.high - frame.low) / 16)
@@ -287,6 +294,25 @@ def _equalised(cube: Array, valid: Array) -> tuple[Array, NDArray[np.intp]]:
     counts = np.bincount(level.ravel(), weights=valid.ravel(), minlength=512)
     share = (np.cumsum(counts) - 0.5 * counts) / max(counts.sum(), 1)
     return picture, np.minimum((share * _BINS).astype(np.intp), _BINS - 1)[level]
+
+
+def _edge_votes(picture: Array, ellipsoid: Array, box: Array, foreground: Array, background: Array) -> Array:
+    """Watersheds of the gradient magnitude from two cores of the ellipsoid: share that falls to the object, -1..1.
+
+    Strokes are markers as well, and the box is the outermost boundary.
+    """
+    from scipy import ndimage
+    from skimage.segmentation import watershed
+
+    gradient = ndimage.gaussian_gradient_magnitude(picture, 1.0)
+    votes = np.zeros_like(picture)
+    for core, rim in CORES_AND_RIMS:
+        markers = np.where(ellipsoid > 1 - core, 1, 0)
+        markers[(box < 0) | (ellipsoid < 1 - rim)] = 2
+        markers[foreground > 0] = 1
+        markers[background > 0] = 2
+        votes += watershed(gradient, markers) == 1
+    return votes * (2 / len(CORES_AND_RIMS)) - 1
 
 
 def _windowed(cube: Array, weight: Array) -> Array:
