@@ -8,17 +8,21 @@ it; elsewhere this module lists nothing.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_weakseg.arrays.extreme_points import simulate_points
 from napari_weakseg.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 PER_SET = 10

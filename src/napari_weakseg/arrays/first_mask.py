@@ -13,15 +13,17 @@ r"""The classical first mask: everything six clicks say without a network, in we
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from .extreme_points import box_of
 from .random_walker import BACKGROUND, FREE, random_walker
 from .tangent_ellipsoid import ellipsoid_radius
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 WORKING_SIDE = 64
 """Largest side of the working grid in voxels."""
@@ -59,7 +61,9 @@ class Window:
     spacing: NDArray[np.float64]
 
     @classmethod
-    def around(cls, points: ArrayLike, shape: tuple[int, ...], spacing: ArrayLike = (1, 1, 1), *, margin: float = MARGIN) -> Window:
+    def around(
+        cls, points: ArrayLike, shape: tuple[int, ...], spacing: ArrayLike = (1, 1, 1), *, margin: float = MARGIN
+    ) -> Window:
         """The box of `points` grown by `margin` times its side, at least `SLACK` + 2 voxels, clipped to the volume."""
         array = np.asarray(points, dtype=np.float64)
         side = np.diff(box_of(array, shape), axis=0)[0]
@@ -95,7 +99,7 @@ def scaled_intensity(image: NDArray[Any]) -> NDArray[np.float32]:
         array = np.where(finite, array, array[finite].min() if finite.any() else 0)
     step = max(1, array.size // 200_000)  # percentiles of a part are as good and do not sort millions
     low, high = np.percentile(array.ravel()[::step], (1, 99))
-    return np.clip((array - low) / max(float(high - low), 1e-12), 0, 1)
+    return np.asarray(np.clip((array - low) / max(float(high - low), 1e-12), 0, 1), dtype=np.float32)
 
 
 def first_mask(image: NDArray[Any], window: Window) -> NDArray[np.float32]:
@@ -127,8 +131,11 @@ def sharpened(image: NDArray[Any], prior: NDArray[np.float32], window: Window) -
     Parameters
     ----------
     image : ndarray, shape of `window`
+        Intensities.
     prior : ndarray, shape of `window`, float32
+        The coarse probability.
     window : Window
+        Where both lie.
 
     Returns
     -------
@@ -141,7 +148,8 @@ def sharpened(image: NDArray[Any], prior: NDArray[np.float32], window: Window) -
     # a diffusion length of 8 % of the object's size: so far may the image move the boundary
     gamma = float(np.clip((0.08 * np.exp(np.log(side).mean())) ** -2, 0.03, 1.0))
     spacing = window.spacing / window.spacing.min()
-    return random_walker(scaled, seeds, spacing=spacing, gamma=gamma, prior=prior, start=prior, tol=1e-2)[0]
+    maps = random_walker(scaled, seeds, spacing=spacing, gamma=gamma, prior=prior, start=prior, tol=1e-2)
+    return np.asarray(maps[0])
 
 
 def clean_mask(probability: NDArray[np.floating[Any]], window: Window, *, threshold: float = 0.5) -> NDArray[np.bool_]:
@@ -165,7 +173,8 @@ def averaged(image: NDArray[np.float32], factors: NDArray[np.integer[Any]]) -> N
     pad = [(0, int(-n % f)) for n, f in zip(image.shape, factors, strict=True)]
     padded = np.pad(image, pad, mode="edge")
     i, j, k = (n // f for n, f in zip(padded.shape, factors, strict=True))
-    return padded.reshape(i, factors[0], j, factors[1], k, factors[2]).mean(axis=(1, 3, 5), dtype=np.float32)
+    blocks = padded.reshape(i, factors[0], j, factors[1], k, factors[2])
+    return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float32))
 
 
 def _at(coarse: NDArray[np.float32], factors: NDArray[np.integer[Any]], box: tuple[slice, ...]) -> NDArray[np.float32]:
@@ -198,7 +207,7 @@ EDGE_WEIGHT = 1.0
 
 def _logit(probability: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     clipped = np.clip(probability, 0.02, 0.98)
-    return np.log(clipped / (1 - clipped))
+    return np.asarray(np.log(clipped / (1 - clipped)))
 
 
 def _appearance(
@@ -223,7 +232,9 @@ def _appearance(
         table = np.log(_histogram(cell, object_weight)) - np.log(_histogram(cell, outside_weight))
         ratio = np.clip(table, -4, 4)[cell]
         posterior = np.where(inside, 1 / (1 + np.exp(-(ratio + shape))), 0)
-        object_weight = posterior / max(float(posterior.sum()), 1e-12) + 0.25 * behind_points / max(float(behind_points.sum()), 1e-12)
+        object_weight = posterior / max(float(posterior.sum()), 1e-12) + 0.25 * behind_points / max(
+            float(behind_points.sum()), 1e-12
+        )
         outside_weight = 1 - posterior
     return ratio
 
@@ -245,7 +256,7 @@ def _histogram(cell: NDArray[np.integer[Any]], weight: NDArray[np.floating[Any]]
     """Smoothed joint histogram, normalised to a mean of about 1 per occupied row, with a floor against empty cells."""
     counts = np.bincount(cell.ravel(), weights=weight.ravel(), minlength=BINS * BINS).reshape(BINS, BINS)
     smooth = ndimage.gaussian_filter(counts, 1.0, mode="nearest")
-    return (smooth / max(float(smooth.sum()), 1e-12) * BINS + 2e-3 * BINS).ravel()
+    return np.asarray(smooth / max(float(smooth.sum()), 1e-12) * BINS + 2e-3 * BINS).ravel()
 
 
 def _edge_votes(
@@ -261,4 +272,4 @@ def _edge_votes(
         if not (markers == 1).any():
             markers[np.unravel_index(int(radius.argmin()), radius.shape)] = 1
         votes += watershed(gradient, markers) == 1
-    return ndimage.gaussian_filter(votes / len(CORES), 0.7 * spacing.min() / spacing)
+    return np.asarray(ndimage.gaussian_filter(votes / len(CORES), 0.7 * spacing.min() / spacing))

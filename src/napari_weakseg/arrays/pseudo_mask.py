@@ -9,15 +9,17 @@ spacing and are trimmed where dilation would leave the object, and rounds stop w
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from .extreme_points import box_of, order_points
 from .first_mask import WORKING_SIDE, Window, averaged, scaled_intensity
 from .random_walker import BACKGROUND, FOREGROUND, FREE, random_walker
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SMALL = 100
 """Lesions whose box holds fewer voxels than this get paths without dilation."""
@@ -32,7 +34,9 @@ def object_paths(image: NDArray[Any], window: Window) -> NDArray[np.bool_]:
     Parameters
     ----------
     image : ndarray, shape of `window`
+        Intensities.
     window : Window
+        Where it lies, with the points.
 
     Returns
     -------
@@ -97,6 +101,7 @@ def published_pseudo_mask(
     Parameters
     ----------
     image : ndarray, shape of `window`
+        Intensities.
     window : Window
         Margin 12 mm as the paper's crop is large; background seeds lie `ring` voxels outside the box.
     ring : three ints

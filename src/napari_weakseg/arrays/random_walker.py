@@ -8,19 +8,22 @@ x minimise
 i.e. they solve :math:`(L_{UU} + \gamma I) x_U = W_{US} x_S + \gamma p_U`. With :math:`\gamma = 0` this is the random walker
 (Grady, PAMI 2006), with :math:`\gamma > 0` the one with a prior p per voxel (Grady, CVPR 2005).
 
-No matrix is built. The system is scaled to a unit diagonal, :math:`\tilde w_{ij} = w_{ij} / \sqrt{(d_i + \gamma)(d_j + \gamma)}`, which makes
-plain conjugate gradients the same as Jacobi-preconditioned ones and leaves seven float32 arrays on the bounding box of the
-unknowns: three weights, solution, residual, search direction, product. An iteration is two passes over them (52 bytes
+No matrix is built. The system is scaled to a unit diagonal,
+:math:`\tilde w_{ij} = w_{ij} / \sqrt{(d_i + \gamma)(d_j + \gamma)}`, which makes plain conjugate gradients the same as
+Jacobi-preconditioned ones and leaves seven float32 arrays on the bounding box of the unknowns: three weights, solution,
+residual, search direction, product. An iteration is two passes over them (52 bytes
 per voxel): the direction's update runs one plane ahead of the product that reads it, and the dot products ride along.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 FREE, BACKGROUND, FOREGROUND = -1, 0, 1
 """Codes of `seeds`: unknown, or fixed at 0, or fixed at 1 (k for the k-th structure)."""
@@ -47,8 +50,8 @@ def random_walker(
     ----------
     image : ndarray, shape (I, J, K)
         Intensities, best scaled to about [0, 1]: the weights are
-        :math:`w_{ij} = \exp(-\beta ((c_i - c_j)/h_{ij})^2 / (10\,\mathrm{std}(c))) + 10^{-6}` with h the spacing along the edge, as in
-        `skimage.segmentation.random_walker`.
+        :math:`w_{ij} = \exp(-\beta ((c_i - c_j)/h_{ij})^2 / (10\,\mathrm{std}(c))) + 10^{-10}` with h the spacing along
+        the edge, as in `skimage.segmentation.random_walker`.
     seeds : ndarray of int, shape (I, J, K)
         -1 free, 0 background, 1..C structures.
     spacing : three floats
@@ -95,7 +98,9 @@ def random_walker(
     factors = (scale / np.square(np.asarray(spacing, dtype=np.float64))).astype(np.float32)
     empty = np.zeros((0, 0, 0, 0), dtype=np.float32)
     pulls = empty if gamma <= 0 or priors is None else _in_halo(priors, box)
-    w0, w1, w2, root, right = _assemble(np.pad(image[box], 1), codes, factors, np.float32(gamma), np.float32(EPSILON), pulls, structures)
+    w0, w1, w2, root, right = _assemble(
+        np.pad(image[box], 1), codes, factors, np.float32(gamma), np.float32(EPSILON), pulls, structures
+    )
     starts = _per_structure(start) if start is not None else (priors if gamma > 0 else None)
     for index in range(structures):
         y = np.zeros_like(root) if starts is None else np.pad(starts[index][box].astype(np.float32), 1) * root
@@ -183,7 +188,13 @@ def _assemble(
 
 @njit(cache=True, nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
 def _product_row(
-    w0: NDArray[np.float32], w1: NDArray[np.float32], w2: NDArray[np.float32], s: NDArray[np.float32], q: NDArray[np.float32], i: int, j: int
+    w0: NDArray[np.float32],
+    w1: NDArray[np.float32],
+    w2: NDArray[np.float32],
+    s: NDArray[np.float32],
+    q: NDArray[np.float32],
+    i: int,
+    j: int,
 ) -> np.float32:
     """q = (I - W) s on one row; returns the row's share of s.q."""
     n = s.shape[2] - 2
@@ -195,7 +206,9 @@ def _product_row(
     out = q[i, j, 1:-1]
     total = np.float32(0.0)
     for k in range(n):
-        value = here[k] - a0[k] * up[k] - b0[k] * down[k] - a1[k] * front[k] - b1[k] * back[k] - a2[k] * left[k] - b2[k] * right[k]
+        value = (
+            here[k] - a0[k] * up[k] - b0[k] * down[k] - a1[k] * front[k] - b1[k] * back[k] - a2[k] * left[k] - b2[k] * right[k]
+        )
         out[k] = value
         total += value * here[k]
     return total
@@ -225,8 +238,8 @@ def _conjugate_gradients(
                 r[i, j, k] = rest
                 row_size += value * value
                 row_rho += rest * rest
-            size += row_size
-            rho += row_rho
+            size += float(row_size)
+            rho += float(row_rho)
     goal = tol * tol * size
     factor = np.float32(0.0)
     for iteration in range(max_iterations):
@@ -253,6 +266,6 @@ def _conjugate_gradients(
                     rest = rr[k] - step * qq[k]
                     rr[k] = rest
                     row += rest * rest
-                rho += row
+                rho += float(row)
         factor = np.float32(rho / before)
     return max_iterations

@@ -1,17 +1,22 @@
 r"""The ellipsoid that six extreme points already fix: it touches the box where the user clicked.
 
-An ellipsoid :math:`(x-c)^\top A^{-1} (x-c) = 1` reaches furthest along axis a at :math:`c + A e_a / \sqrt{A_{aa}}`. So the six points
-give more than a box: half the box's side is :math:`h_a = \sqrt{A_{aa}}`, and where on the two faces the points lie gives the
-off-diagonals, :math:`A_{ba} = h_a (x^{a+}_b - x^{a-}_b) / 2`. For an oblique object (a hippocampus) that is a far better guess than the
-ellipsoid inscribed in the box, at no cost.
+An ellipsoid :math:`(x-c)^\top A^{-1} (x-c) = 1` reaches furthest along axis a at :math:`c + A e_a / \sqrt{A_{aa}}`.
+So the six points give more than a box: half the box's side is :math:`h_a = \sqrt{A_{aa}}`, and where on the two faces
+the points
+lie gives the off-diagonals, :math:`A_{ba} = h_a (x^{a+}_b - x^{a-}_b) / 2`. For an oblique object (a hippocampus) that is a far
+better guess than the ellipsoid inscribed in the box, at no cost.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from .extreme_points import order_points
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 SHRINK = 0.95
 """Factor on the off-diagonals: clicks are off by a voxel, and the estimate should err towards the plain ellipsoid."""
@@ -59,4 +64,4 @@ def ellipsoid_radius(points: ArrayLike, shape: tuple[int, ...], *, shrink: float
     plane = inverse[0, 0] * x[:, None] ** 2 + 2 * inverse[0, 1] * x[:, None] * y[None, :] + inverse[1, 1] * y[None, :] ** 2
     cross = 2 * (inverse[0, 2] * x[:, None] + inverse[1, 2] * y[None, :])
     squared = plane[:, :, None] + cross[:, :, None] * z + inverse[2, 2] * z**2
-    return np.sqrt(np.maximum(squared, 0)).astype(np.float32)
+    return np.asarray(np.sqrt(np.maximum(squared, 0)), dtype=np.float32)

@@ -77,15 +77,10 @@ class FirstMaskNet(nn.Module):
         embedded = 32
         self.embed = nn.Sequential(nn.Linear(conditions, embedded), nn.SiLU())
         self.down = nn.ModuleList(
-            [ConditionedBlock(inputs, widths[0], embedded)]
-            + [ConditionedBlock(wide, wide, embedded) for wide in widths[1:]]
+            [ConditionedBlock(inputs, widths[0], embedded)] + [ConditionedBlock(wide, wide, embedded) for wide in widths[1:]]
         )
-        self.shrink = nn.ModuleList(
-            [nn.Conv3d(fine, coarse, 2, stride=2, bias=False) for fine, coarse in pairwise(widths)]
-        )
-        self.narrow = nn.ModuleList(
-            [nn.Conv3d(coarse, fine, 1, bias=False) for fine, coarse in pairwise(widths)]
-        )
+        self.shrink = nn.ModuleList([nn.Conv3d(fine, coarse, 2, stride=2, bias=False) for fine, coarse in pairwise(widths)])
+        self.narrow = nn.ModuleList([nn.Conv3d(coarse, fine, 1, bias=False) for fine, coarse in pairwise(widths)])
         self.up = nn.ModuleList([ConditionedBlock(2 * fine, fine, embedded) for fine in widths[:-1]])
         self.head = nn.Conv3d(widths[0], 1, 1)
 

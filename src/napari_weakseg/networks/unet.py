@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 def _block(inputs: int, outputs: int, kernel: tuple[int, int, int], stride: int = 1) -> nn.Sequential:
     """Twice (convolution, LeakyReLU 0.01, instance norm): the norm comes after the activation, as published."""
-    padding = tuple(k // 2 for k in kernel)
+    padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     return nn.Sequential(
         nn.Conv3d(inputs, outputs, kernel, stride=stride, padding=padding),
         nn.LeakyReLU(0.01),
@@ -39,7 +43,7 @@ class UNet(nn.Module):
     def __init__(self, inputs: int = 1, outputs: int = 2, widths: Sequence[int] = (16, 32, 64, 128, 256)) -> None:
         super().__init__()
         self.widths = tuple(widths)
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(itertools.pairwise(widths))
         self.first = _block(inputs, widths[0], (1, 3, 3))
         self.down = nn.ModuleList([_block(fine, coarse, (3, 3, 3), stride=2) for fine, coarse in pairs])
         self.up = nn.ModuleList([nn.ConvTranspose3d(coarse, fine, 2, stride=2, bias=False) for fine, coarse in pairs])

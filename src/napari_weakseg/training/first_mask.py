@@ -212,9 +212,7 @@ def validation_dice(widths: tuple[int, ...], weights: dict[str, Tensor], device:
     return float(np.mean(scores))
 
 
-def _validated(
-    widths: tuple[int, ...], weights: dict[str, Tensor], device: str, count: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _validated(widths: tuple[int, ...], weights: dict[str, Tensor], device: str, count: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits and targets of generated validation volumes, four at a time, on the CPU."""
     net = FirstMaskNet(widths).to(device)
     net.load_state_dict(weights)

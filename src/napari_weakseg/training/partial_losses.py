@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IGNORE = -1
 """Label of a voxel that supervises nothing: unlabelled, or padding. Never 0, which is the background."""
@@ -17,6 +21,7 @@ def partial_cross_entropy_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Parameters
     ----------
     logits : Tensor, shape (B, K, D, H, W)
+        Before the softmax.
     labels : Tensor of int64, shape (B, D, H, W)
         Class, or `IGNORE`.
 

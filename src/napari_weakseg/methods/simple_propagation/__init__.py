@@ -1,7 +1,7 @@
 """SimPLe: six extreme points per lesion, a pseudo-mask, and a network that learns from it in three stages.
 
-``arrays.first_mask`` / ``arrays.pseudo_mask``: points to pseudo-mask. `contrast`: stage 1's loss. `propagation`: stage 2's vote.
-`fields`: what the network sees. `stages`: the three trainings, in order.
+``arrays.first_mask`` / ``arrays.pseudo_mask``: points to pseudo-mask. `contrast`: stage 1's loss. `propagation`: stage 2's
+vote. `fields`: what the network sees. `stages`: the three trainings, in order.
 
 References
 ----------
@@ -11,7 +11,6 @@ DCE-MRI", MICCAI 2023, LNCS 14223, arXiv 2306.16714.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,6 +18,8 @@ from ...method import Card
 from ...recipe import Recipe, knob
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
     from ...case import Case
     from ...method import Result, Step, Weights
 
@@ -56,19 +57,32 @@ class SimplePropagationRecipe(Recipe):
     }
 
     pseudo_mask: str = knob(
-        "first mask", choices=("first mask", "paths"), tooltip="Labels to learn from: the first mask's sure parts, or paths and walker as published"
+        "first mask",
+        choices=("first mask", "paths"),
+        tooltip="Labels to learn from: the first mask's sure parts, or paths and walker as published",
     )
-    rounds: int = knob(8, min=1, max=8, source=CODE, tooltip="Solves of the random walker (paths only); fewer for clear objects")
+    rounds: int = knob(
+        8, min=1, max=8, source=CODE, tooltip="Solves of the random walker (paths only); fewer for clear objects"
+    )
     beta: float = knob(130.0, min=1, max=1e5, source=CODE, tooltip="How much an edge stops the random walker (paths only)")
     crop_margin: float = knob(12.0, min=1, max=100, unit="mm", tooltip="Margin of the window around the box (paths only)")
     ring: float = knob(4.0, min=0.5, max=50, unit="mm", tooltip="Distance of background seeds from the box (paths only)")
     sure_inside: float = knob(0.8, min=0.5, max=1, source=CODE, tooltip="Probability above which a voxel is labelled object")
-    sure_outside: float = knob(0.1, min=0, max=0.5, source=CODE, tooltip="Probability below which a voxel is labelled background")
+    sure_outside: float = knob(
+        0.1, min=0, max=0.5, source=CODE, tooltip="Probability below which a voxel is labelled background"
+    )
     marks: bool = knob(True, tooltip="Show the network the points as well as the image; needs points in every volume")
     widths: tuple[int, ...] = knob((8, 16, 32, 64), min=1, max=512, tooltip="Channels per resolution of the U-Net")
-    patch: tuple[int, ...] = knob((96, 128, 128), min=8, max=512, unit="voxels", source="paper", tooltip="Training patch (without marks)")
+    patch: tuple[int, ...] = knob(
+        (96, 128, 128), min=8, max=512, unit="voxels", source="paper", tooltip="Training patch (without marks)"
+    )
     grid_spacing: tuple[float, ...] = knob(
-        (1.0, 0.6, 0.6), min=0.05, max=20, unit="mm", source="paper", tooltip="Spacing that volumes are resampled to (without marks)"
+        (1.0, 0.6, 0.6),
+        min=0.05,
+        max=20,
+        unit="mm",
+        source="paper",
+        tooltip="Spacing that volumes are resampled to (without marks)",
     )
     batch: int = knob(2, min=1, max=64, source=CODE, tooltip="Patches per step and kind; 1 is slow on a CPU")
     optimiser: str = knob("adam", choices=("adam", "sgd"), tooltip="sgd: Nesterov momentum 0.99, as published, for long runs")

@@ -13,6 +13,7 @@ def draw_voxels(labels: Tensor, value: int, number: int, generator: torch.Genera
     Parameters
     ----------
     labels : Tensor of int64, any shape
+        Class per voxel.
     value : int
         Label to draw from.
     number : int

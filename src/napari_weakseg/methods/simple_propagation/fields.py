@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ...arrays.extreme_points import box_of
 from ...arrays.first_mask import Window, clean_mask, first_mask, sharpened
@@ -18,6 +16,8 @@ from ...errors import PromptError
 from ...method import Preview
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from ...case import Case
     from ...prompts import Structure
     from ...volume import Volume
@@ -29,16 +29,16 @@ UNLABELLED = -1
 
 @dataclass(frozen=True, eq=False)
 class ObjectMask:
-    """A probability of one object in its window, and the mask that belongs to it."""
+    """A probability of one object in its window (None: of a structure on the whole volume), and its mask."""
 
-    window: Window
+    window: Window | None
     value: int
     probability: FloatMap
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """The object's one component, without holes."""
-        return clean_mask(self.probability, self.window)
+        """The object's one component, without holes; on a whole volume all that is more likely than not."""
+        return clean_mask(self.probability, self.window) if self.window is not None else self.probability > 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,8 @@ def windows_of(case: Case, recipe: SimplePropagationRecipe) -> list[tuple[Window
         made = []
         for six in points.points:
             start, stop = box_of(six, volume.shape, margin=margin)
-            made.append(Window(tuple(start.tolist()), tuple(stop.tolist()), six - start, np.array(volume.spacing)))
+            (i, j, k), (a, b, c) = start.tolist(), stop.tolist()
+            made.append(Window((i, j, k), (a, b, c), six - start, np.array(volume.spacing)))
     else:
         made = [Window.around(six, volume.shape, volume.spacing) for six in points.points]
     return list(zip(made, points.values.tolist(), strict=True))
@@ -103,11 +104,15 @@ def object_masks(case: Case, recipe: SimplePropagationRecipe) -> tuple[list[Obje
     return masks, labels
 
 
-def marked_fields(case: Case, masks: Sequence[ObjectMask], labels: Sequence[NDArray[np.int8]] | None, *, sharpen: bool) -> list[Field]:
+def marked_fields(
+    case: Case, masks: Sequence[ObjectMask], labels: Sequence[NDArray[np.int8]] | None, *, sharpen: bool
+) -> list[Field]:
     """One cube per object, with its points as channels: the network answers for the object whose points it sees."""
     fields = []
     for index, item in enumerate(masks):
         window = item.window
+        if window is None:
+            continue
         part = case.volume.array[window.index]
         cube = marked_cube(np.nan_to_num(part), tuple(window.spacing), points=window.points)
         frame = cube.frame
@@ -120,7 +125,9 @@ def marked_fields(case: Case, masks: Sequence[ObjectMask], labels: Sequence[NDAr
             pseudo[cube.channels[-1] == 0] = UNLABELLED
         box = cube.channels[4] > -0.15
 
-        def back(probability: FloatMap, window: Window = window, part: Any = part, value: int = item.value, frame: Any = frame) -> list[ObjectMask]:
+        def back(
+            probability: FloatMap, window: Window = window, part: Any = part, value: int = item.value, frame: Any = frame
+        ) -> list[ObjectMask]:
             full = np.zeros(window.shape, dtype=np.float32)
             full[frame.window] = frame.from_cube(probability[0])
             inside = np.zeros(window.shape, dtype=np.float32)
@@ -133,12 +140,13 @@ def marked_fields(case: Case, masks: Sequence[ObjectMask], labels: Sequence[NDAr
 
 def merged(masks: Sequence[ObjectMask], volume: Volume, structures: tuple[Structure, ...]) -> Preview:
     """All objects on the smallest box that holds their windows; where two overlap the more probable one wins."""
-    start = np.min([item.window.start for item in masks], axis=0)
-    stop = np.max([item.window.stop for item in masks], axis=0)
+    start = np.min([item.window.start if item.window else (0, 0, 0) for item in masks], axis=0)
+    stop = np.max([item.window.stop if item.window else volume.shape for item in masks], axis=0)
     out = np.zeros((len(structures), *(stop - start)), dtype=np.float32)
     order = {structure.value: index for index, structure in enumerate(structures)}
     for item in masks:
-        place = tuple(slice(a - s, b - s) for a, b, s in zip(item.window.start, item.window.stop, start, strict=True))
+        first = np.array(item.window.start if item.window else (0, 0, 0)) - start
+        place = tuple(slice(int(a), int(a) + n) for a, n in zip(first, item.probability.shape, strict=True))
         mask = item.mask
         # the mask is what counts: a filled hole is inside, a stray component is not
         shown = np.where(mask, np.maximum(item.probability, 0.51), np.minimum(item.probability, 0.49))

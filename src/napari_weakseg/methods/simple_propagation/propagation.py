@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK = 65536
 """Voxels per matrix product, so that memory stays bounded."""
@@ -12,7 +16,8 @@ CHUNK = 65536
 def propagated(features: Tensor, positive: Tensor, *, similarity: float = 0.96, agreement: float = 0.96) -> Tensor:
     r"""Which voxels the drawn lesion voxels vote in.
 
-    .. math:: \mathrm{votes}(u) = \sum_p [\cos(x_u, x_p) > \lambda], \quad \hat y(u) = 1 \text{ if } \mathrm{votes}(u) / n > \alpha
+    .. math:: \mathrm{votes}(u) = \sum_p [\cos(x_u, x_p) > \lambda], \quad
+        \hat y(u) = 1 \text{ if } \mathrm{votes}(u) / n > \alpha
 
     Parameters
     ----------

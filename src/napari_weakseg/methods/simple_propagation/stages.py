@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...errors import DataError, PromptError
@@ -24,6 +22,10 @@ from .propagation import propagated
 from .volumes import padded_patch, resampled_field, whole_volume
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from numpy.typing import NDArray
+
     from ...case import Case
     from ...prompts import Structure
     from ...recipe import Recipe
@@ -89,7 +91,9 @@ class Learner:
             if self.recipe.marks:
                 image, label = self.channels[index], self.labels[index]
             else:
-                image, label = padded_patch(self.channels[index], self.labels[index], self.recipe.patch, foreground, self.generator)
+                image, label = padded_patch(
+                    self.channels[index], self.labels[index], self.recipe.patch, foreground, self.generator
+                )
             if self.recipe.marks:
                 axes = [axis for axis in range(1, 4) if torch.rand((), generator=self.generator) < 0.5]
                 image, label = image.flip(axes), label.flip([axis - 1 for axis in axes])
@@ -186,7 +190,9 @@ def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -
         if recipe.max_seconds == 0:
             continue
         fields += (
-            marked_fields(case, masks, labels, sharpen=False) if recipe.marks else [resampled_field(case, masks, labels, structures, recipe)]
+            marked_fields(case, masks, labels, sharpen=False)
+            if recipe.marks
+            else [resampled_field(case, masks, labels, structures, recipe)]
         )
     meta: dict[str, Any] = {"device": describe_device(device), "notes": notes, "channels": 0, "steps": ()}
     if recipe.max_seconds == 0:
@@ -206,7 +212,12 @@ def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -
         steps.append(done)
     done_recipe = recipe.changed(stop_after=tuple(steps))
     tensors = {name: value.detach().cpu().numpy() for name, value in learner.network.state_dict().items()}
-    meta |= {"channels": learner.channels[0].shape[0], "classes": learner.classes, "steps": tuple(steps), "seconds": time.monotonic() - begin}
+    meta |= {
+        "channels": learner.channels[0].shape[0],
+        "classes": learner.classes,
+        "steps": tuple(steps),
+        "seconds": time.monotonic() - begin,
+    }
     return Weights(card.name, done_recipe, structures, tensors, meta)
 
 
@@ -229,7 +240,7 @@ def _train(
         loss, scores = learner.loss(stage)
         if not torch.isfinite(loss):
             raise DataError(f"the loss became {float(loss)} in step {index + 1} of '{stage}'; use a lower learning rate.")
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(learner.network.parameters(), 12.0)
         optimiser.step()
         done += 1
@@ -264,7 +275,9 @@ def predict(case: Case, weights: Weights) -> Result:
         raise PromptError(f"{case.id} has no extreme points; this network needs six on each object.")
     masks = object_masks(case, recipe)[0] if case.points is not None else []
     fields = (
-        marked_fields(case, masks, None, sharpen=recipe.sharpen) if recipe.marks else [resampled_field(case, masks, None, structures, recipe)]
+        marked_fields(case, masks, None, sharpen=recipe.sharpen)
+        if recipe.marks
+        else [resampled_field(case, masks, None, structures, recipe)]
     )
     learner = Learner(fields, int(weights.meta["classes"]), recipe, device)
     learner.network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.tensors.items()})

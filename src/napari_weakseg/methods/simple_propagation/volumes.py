@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -15,6 +13,10 @@ from ...training.partial_losses import IGNORE
 from .fields import Field, FloatMap, ObjectMask
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from ...case import Case
     from ...prompts import Structure
     from . import SimplePropagationRecipe
@@ -51,23 +53,28 @@ def resampled_field(
     box = np.zeros(volume.shape, dtype=bool)
     order = {structure.value: index + 1 for index, structure in enumerate(structures)}
     if labels is not None:
-        for item, pseudo in zip(masks, labels, strict=True):
-            part = code[item.window.index]
-            part[(pseudo == IGNORE) & (part == 0)] = IGNORE
-            box[item.window.index] |= pseudo != 0
-        for item, pseudo in zip(masks, labels, strict=True):
-            code[item.window.index][pseudo == 1] = order[item.value]
-    to_grid = {"order": 0, "mode": "nearest", "grid_mode": True}
+        placed = [(item.window.index, item.value, pseudo) for item, pseudo in zip(masks, labels, strict=True) if item.window]
+        for place, _, pseudo in placed:
+            code[place][pseudo == IGNORE] = IGNORE
+            box[place] |= pseudo != 0
+        for place, value, pseudo in placed:
+            code[place][pseudo == 1] = order[value]
+
+    def nearest(array: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(ndimage.zoom(turned(array), zoom, order=0, mode="nearest", grid_mode=True))
 
     def back(probability: FloatMap) -> list[ObjectMask]:
-        zoomed = [ndimage.zoom(p, np.array(image.shape) / np.array(p.shape), order=1, mode="nearest", grid_mode=True) for p in probability]
+        zoomed = [
+            ndimage.zoom(p, np.array(image.shape) / np.array(p.shape), order=1, mode="nearest", grid_mode=True)
+            for p in probability
+        ]
         whole = [np.ascontiguousarray(apply_orientation(p.transpose(2, 1, 0), to_file), dtype=np.float32) for p in zoomed]
         return [ObjectMask(None, structure.value, p) for structure, p in zip(structures, whole, strict=True)]
 
     return Field(
         z_score[None].astype(np.float32),
-        ndimage.zoom(turned(code), zoom, **to_grid),
-        ndimage.zoom(turned(box), zoom, **to_grid),
+        nearest(code),
+        nearest(box),
         back,
     )
 
@@ -98,7 +105,7 @@ def whole_volume(network: nn.Module, image: Tensor, patch: tuple[int, ...]) -> T
     from monai.inferers import sliding_window_inference
 
     def softmax(part: Tensor) -> Tensor:
-        return network(part)[0].softmax(1)
+        return cast("Tensor", network(part)[0].softmax(1))
 
     # two windows at a time: a batch of one takes the CPU's slow convolution
-    return sliding_window_inference(image[None], patch, 2, softmax, overlap=0.5)[0]
+    return cast("Tensor", sliding_window_inference(image[None], patch, 2, softmax, overlap=0.5))[0]
