@@ -239,6 +239,14 @@ class TestNapari:
         np.testing.assert_allclose(points.points[1], SIX - 1, atol=1e-9)
         assert [structure.name for structure in points.structures] == ["lesion", "organ"]
 
+    def test_structures_of_our_own_layer_are_values(self, tmp_path):
+        rows = napari_rows(np.concatenate([SIX, SIX]))
+        extra = [("3", 1, "k-") if n < 6 else ("1.0", 2, "k+") for n in range(12)]
+        path = napari_csv(tmp_path, rows, ("index", "axis-0", "axis-1", "axis-2", "structure", "object", "direction"), extra)
+        points = read_points(path, volume())
+        assert points.values.tolist() == [3, 1]
+        assert [structure.name for structure in points.structures] == ["structure 3", "lesion"]
+
     def test_values_are_kept(self, tmp_path):
         path = napari_csv(tmp_path, napari_rows(SIX), ("index", "axis-0", "axis-1", "axis-2", "value"), [("5",)] * 6)
         assert read_points(path, volume()).values.tolist() == [5]

@@ -26,6 +26,7 @@ MOST_BYTES = 5_000_000
 """Larger points files are refused before they are parsed."""
 
 _SLICER_SPACES = {"LPS": (-1.0, -1.0, 1.0), "RAS": (1.0, 1.0, 1.0), "1": (-1.0, -1.0, 1.0), "0": (1.0, 1.0, 1.0)}
+_WHOLE = re.compile(r"\d{1,3}(\.0*)?")
 _SLICER_DEFAULT_LABEL = re.compile(r"(F|P|MarkupsFiducial|Point|PointList)?", re.IGNORECASE)
 
 
@@ -37,8 +38,8 @@ def read_points(path: str | os.PathLike[str], volume: Volume) -> ExtremePoints:
     - our ``POINTS.json``: voxel indices (i, j, k) in the image file's own axis order, or RAS mm;
     - 3D Slicer's ``.mrk.json``: positions in mm, LPS or RAS as the file states; each list of points is one object;
     - a CSV that napari saved from a points layer on an image that our reader opened: data coordinates (z, y, x) of the
-      array turned to LPI, mapped back to (i, j, k) here. Columns ``structure``, ``value`` and ``object`` group the
-      points; without them all points are one object.
+      array turned to LPI, mapped back to (i, j, k) here. Columns ``structure`` (a name or
+      a value), ``value`` and ``object`` group the points; without them all points are one object.
 
     Parameters
     ----------
@@ -171,7 +172,10 @@ def _from_csv(text: str, volume: Volume) -> ExtremePoints:
         raise PromptError("it needs the columns axis-0, axis-1 and axis-2 and at least one row; save a 3D points layer.")
     groups: dict[tuple[str, str, str], list[list[float]]] = {}
     for number, row in enumerate(rows, start=1):
-        key = (row.get("structure") or LESION.name, row.get("value") or "", row.get("object") or "")
+        name, value = row.get("structure") or LESION.name, row.get("value") or ""
+        if _WHOLE.fullmatch(name):  # our own layer names structures by their value
+            name, value = (LESION.name if float(name) == LESION.value else f"structure {float(name):.0f}"), name
+        key = (name, value, row.get("object") or "")
         try:
             groups.setdefault(key, []).append([float(row[axis]) for axis in axes])
         except (TypeError, ValueError) as error:
