@@ -59,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         screen.error("the memory of this computer is not enough for this volume; crop or resample it first.")
         return FAILED
+    except BrokenPipeError:  # whoever read the output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except KeyboardInterrupt:
         screen.error("stopped; nothing was written.")
         return STOPPED
@@ -352,7 +355,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = command("demo", _demo, "points in, masks and pictures out, on the project's own volumes")
     demo.add_argument("--folder", type=Path, default=Path("demo_output"), help="default: %(default)s")
     demo.add_argument("--no-window", dest="window", action="store_false", help="do not open napari on the result")
-    demo.add_argument("--max-seconds", type=float, metavar="S", help="longest training per volume")
+    demo.add_argument("--max-seconds", type=float, default=45.0, metavar="S", help="longest training per volume (default: 45)")
     return parser
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .method import Preview, Result, Step
 
 
-def run_demo(screen: Screen, folder: Path, *, window: bool = True, max_seconds: float | None = None) -> list[Path]:
+def run_demo(screen: Screen, folder: Path, *, window: bool = True, max_seconds: float = 45.0) -> list[Path]:
     """Segment every sample and write masks, records and pictures.
 
     Parameters
@@ -29,8 +29,8 @@ def run_demo(screen: Screen, folder: Path, *, window: bool = True, max_seconds: 
         Output folder; made if it is not there.
     window : bool
         Open napari on the first result where a display is there.
-    max_seconds : float, optional
-        Longest training per volume; default that of the recipe.
+    max_seconds : float
+        Longest training per volume.
 
     Returns
     -------
@@ -41,6 +41,8 @@ def run_demo(screen: Screen, folder: Path, *, window: bool = True, max_seconds: 
 
     _make_folder(folder)
     began = time.monotonic()
+    _start_up()
+    screen.err.print(f"libraries loaded and loops compiled in {time.monotonic() - began:.1f} s")
     rows: list[tuple[str, ...]] = []
     masks: list[Path] = []
     for name in list_samples():
@@ -83,11 +85,27 @@ def _make_folder(folder: Path) -> None:
         raise DataError(f"the folder {folder.name} cannot be made; check its name and the rights.") from error
 
 
-def _segment(screen: Screen, case: Case, max_seconds: float | None) -> tuple[Result, Preview]:
+def _start_up() -> None:
+    """Pay once, before the seconds are counted, what the first use of libraries and compiled loops costs."""
+    import numpy as np
+
+    from .api import segment
+    from .methods import new_recipe
+    from .prompts import ExtremePoints
+    from .volume import Volume
+
+    block = np.zeros((24, 24, 24), dtype=np.float32)
+    block[6:18, 6:18, 6:18] = 1
+    volume = Volume(block)
+    six = [[6, 12, 12], [17, 12, 12], [12, 6, 12], [12, 17, 12], [12, 12, 6], [12, 12, 17]]
+    segment(volume, ExtremePoints.from_points(six, volume), recipe=new_recipe(max_seconds=0))
+
+
+def _segment(screen: Screen, case: Case, max_seconds: float) -> tuple[Result, Preview]:
     from .api import segment
     from .methods import new_recipe
 
-    recipe = new_recipe() if max_seconds is None else new_recipe(max_seconds=max_seconds)
+    recipe = new_recipe(max_seconds=max_seconds)
     previews: list[Preview] = []
     screen.err.print(f"{case.id}: {' x '.join(map(str, case.volume.shape))} voxels, {len(case.points or ())} x 6 points")
     with screen.progress() as show:

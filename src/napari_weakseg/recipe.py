@@ -113,7 +113,7 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
             return bool(value)
         if typing.get_origin(target) is tuple:
             inner = typing.get_args(target)[0]
-            parts = value.split(",") if isinstance(value, str) else value
+            parts = [part for part in value.split(",") if part] if isinstance(value, str) else value
             return tuple(inner(part) for part in parts)
         if target is int and float(value) != int(float(value)):
             raise ValueError
