@@ -157,6 +157,11 @@ def test_replay_refuses_another_image(blob, blob_points):
         ws.replay(record, blob[0].with_array(blob[0].array + 1))
 
 
+def test_replay_stays_on_the_processor_of_the_record(blob, blob_points):
+    again = ws.replay(_segment(blob, blob_points).record, blob[0])
+    assert again.record["recipe"]["device"] == "cpu"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -152,6 +152,8 @@ def replay(record: Mapping[str, Any] | str | os.PathLike[str], volume: Volume) -
     if hash_of_prompts(points) != hash_of_marks:
         raise DataError("the points in the record do not match their hash; the record was changed.")
     recipe = get_method(method).recipe_class.from_json(settings)
+    if recipe.device == "auto" and str(data["training"].get("device", "")).lower().startswith("cpu"):
+        recipe = recipe.changed(device="cpu")  # a GPU that is here now was not there then
     result = segment(volume, points, method=method, recipe=recipe)
     if result.mask.sha256 == wanted:
         return result
