@@ -28,7 +28,9 @@ def two_lesions(spacing=(1.0, 1.0, 2.0)):
     image = 100 * lesion + 60 * cyst + 12 * np.random.default_rng(0).standard_normal(shape)
     volume = Volume(image.astype(np.float32), np.diag([*spacing, 1.0]))
     structures = (Structure("lesion", 1), Structure("cyst", 3))
-    points = ExtremePoints(np.stack([simulate_points(lesion), simulate_points(cyst)]), np.array([1, 3]), structures, volume.affine)
+    points = ExtremePoints(
+        np.stack([simulate_points(lesion), simulate_points(cyst)]), np.array([1, 3]), structures, volume.affine
+    )
     return Case("case", {"image": volume}, points=points), lesion, cyst
 
 
@@ -78,7 +80,9 @@ def test_the_published_form_runs_on_patches_and_predicts_without_points():
     case, *_ = two_lesions()
     method = get_method("simple_propagation")
     recipe = new_recipe(
-        "simple_propagation", "paper", **QUICK | {"patch": (16, 16, 16), "widths": (4, 8), "grid_spacing": (2.0, 1.2, 1.2), "rounds": 2}
+        "simple_propagation",
+        "paper",
+        **QUICK | {"patch": (16, 16, 16), "widths": (4, 8), "grid_spacing": (2.0, 1.2, 1.2), "rounds": 2},
     )
     _, weights = drain(method.fit([case], recipe))
     unmarked = Case("other", case.channels)
@@ -117,7 +121,9 @@ def test_previews_come_while_it_learns():
 def test_a_case_without_points_is_refused():
     case, *_ = two_lesions()
     with pytest.raises(PromptError, match="no extreme points"):
-        drain(get_method("simple_propagation").fit([Case("case", case.channels)], new_recipe("simple_propagation", max_seconds=0)))
+        drain(
+            get_method("simple_propagation").fit([Case("case", case.channels)], new_recipe("simple_propagation", max_seconds=0))
+        )
 
 
 def test_the_network_of_the_paper_has_the_papers_size():
