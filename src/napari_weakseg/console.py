@@ -51,7 +51,8 @@ class Screen:
             return
         table = Table(title=title or None, title_justify="left")
         for number, column in enumerate(columns):
-            table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+            numbers = all(row[number][:1] in "-0123456789" for row in rows)
+            table.add_column(column, justify="right" if numbers else "left", overflow="fold")
         for row in rows:
             table.add_row(*map(one_line, row))
         self.out.print(table, soft_wrap=False)
