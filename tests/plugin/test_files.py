@@ -85,14 +85,16 @@ def test_notes_of_a_file_are_shown_and_stay_with_the_layer(tmp_path, said):
 
 def test_labels_are_written_on_the_image_they_were_made_on(tmp_path, said):
     tilt = np.radians(20)
-    affine = np.array([[-np.cos(tilt), 0, np.sin(tilt) * 3, 4], [0, 1, 0, 5], [np.sin(tilt), 0, np.cos(tilt) * 3, 6], [0, 0, 0, 1]])
+    c, s = np.cos(tilt), np.sin(tilt)
+    affine = np.array([[-c, 0, s * 3, 4], [0, 1, 0, 5], [s, 0, c * 3, 6], [0, 0, 0, 1]])
     path = _save(tmp_path / "scan.nii.gz", np.random.default_rng(0).integers(0, 99, (4, 5, 6)).astype(np.int16), affine)
     ((data, options, _),) = read(path)
     viewer = ViewerModel()
     image = viewer.add_image(data, **options)
     labels = np.zeros(data.shape, np.uint16)
     labels[0, 1, 2] = 300
-    layer = viewer.add_labels(labels, metadata=dict(image.metadata), scale=image.scale, translate=image.translate, units=image.units)
+    place = {"scale": image.scale, "translate": image.translate, "units": image.units}
+    layer = viewer.add_labels(labels, metadata=dict(image.metadata), **place)
     state, meta, _ = layer.as_layer_data_tuple()
     assert write_labels(str(tmp_path / "out.nii.gz"), state, meta) == [str(tmp_path / "out.nii.gz")]
     written = nib.load(tmp_path / "out.nii.gz")

@@ -99,7 +99,7 @@ def test_problems_are_one_sentence(session, words):
 
 def test_a_single_slice_needs_four_points():
     flat = Volume(np.zeros((40, 40, 1)))
-    document = clicked([p[:2] + [0] for p in SIX[:4]], flat)
+    document = clicked([[*p[:2], 0] for p in SIX[:4]], flat)
     assert missing_of(document, flat) == ()
     job = resolve(Session(document, flat, recipe=Recipe()))
     assert isinstance(job, Job)

@@ -24,10 +24,14 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer, Points
     from numpy.typing import NDArray
 
+    from ..prompts import Structure
     from ..volume import FloatArray, Volume
 
 NAMES = {"points": "extreme points", "box": "box", "first": "first mask", "preview": "preview", "mask": "mask"}
 """Role of a layer to the end of its name: the layer of image `x` with role ``mask`` is called ``x mask``."""
+
+_STYLES = {"first": 0.35, "preview": 1.0}
+"""Opacity of the layers that show proposals: first masks are filled, refined ones a contour over them."""
 
 LETTERS = {"left": "L", "right": "R", "front": "A", "back": "P", "top": "S", "bottom": "I"}
 
@@ -74,7 +78,8 @@ class Companions:
         self.viewer = viewer
         self.image = image
         self.volume, self.grid = read_grid(image)
-        self._drawn: dict[str, tuple[Any, ...]] = {}
+        self._drawn: dict[str, tuple[Proposal, ...]] = {}
+        self._coloured: dict[str, tuple[Structure, ...]] = {}
 
     # -- finding and making ----------------------------------------------------------------
 
@@ -104,8 +109,11 @@ class Companions:
             empty = self.grid.to_layer(np.zeros(self.volume.shape, dtype=np.uint8))
             active = self.viewer.layers.selection.active
             layer = self.viewer.add_labels(empty, **{**self._options(role, document), **options})
+            self._coloured.pop(role, None)
             self._tidy(active)
-        layer.colormap = colours(document.structures)
+        if self._coloured.get(role) != document.structures:  # napari maps all values anew
+            layer.colormap = colours(document.structures)
+            self._coloured[role] = document.structures
         return layer
 
     def _tidy(self, active: Layer | None) -> None:
@@ -138,10 +146,19 @@ class Companions:
             )
         return layer
 
+    def kept_document(self) -> Document:
+        """The marks that an existing points layer holds, for example when the panel was closed and is opened again."""
+        layer = self.find("points")
+        kept = {} if layer is None else layer.metadata[KEY].get("document", {})
+        if layer is None or len(kept.get("marks", ())) != len(layer.data):
+            return Document()
+        return Document.from_json(kept)
+
     def show_points(self, document: Document) -> None:
         """Write all marks into the points layer; those of the current object carry their direction's letter."""
         layer = self.points(document)
         layer.metadata.update(self._metadata("points", document))
+        layer.metadata[KEY]["document"] = document.to_json()
         names = direction_names(self.volume)
         letters = {row: short_name(names[number]) for number, row in directions_of(document, self.volume).items()}
         voxels = np.array([mark.voxel for mark in document.marks], dtype=np.float64).reshape(-1, 3)
@@ -208,27 +225,41 @@ class Companions:
 
     # -- masks -----------------------------------------------------------------------------
 
+    def prepare(self, document: Document) -> None:
+        """Make the hidden layers of the proposals: napari takes long to add one, and nothing may wait during a run."""
+        for role in _STYLES:
+            if self.find(role) is None:
+                self._proposal_layer(role, document)
+
+    def _proposal_layer(self, role: str, document: Document) -> Labels:
+        known = self.find(role) is not None
+        layer = self._labels(role, document, opacity=_STYLES[role], **({} if known else {"visible": False}))
+        if not known:
+            self._drawn[role] = ()
+        if role == "preview" and layer.contour != 1:
+            layer.contour = 1
+        return layer
+
     def show_proposals(self, proposals: Sequence[Proposal], document: Document) -> None:
         """Draw what is proposed: first masks filled, refined ones as a contour over them. Only their boxes are touched."""
-        for role, style in (("first", {"opacity": 0.35}), ("preview", {"opacity": 1.0})):
-            shown = [proposal for proposal in proposals if (proposal.stage == FIRST) == (role == "first")]
-            layer = self.find(role)
-            if not shown:
-                if layer is not None:
-                    self.viewer.layers.remove(layer)
-                self._drawn.pop(role, None)
+        for role in _STYLES:
+            shown = tuple(proposal for proposal in proposals if (proposal.stage == FIRST) == (role == "first"))
+            if not shown and self.find(role) is None:
                 continue
-            layer = self._labels(role, document, **style)
-            if role == "preview" and layer.contour != 1:
-                layer.contour = 1
+            layer = self._proposal_layer(role, document)
+            drawn = self._drawn.get(role)
+            if shown == drawn:
+                continue
             voxels = self.grid.to_volume(layer.data)
-            for window in self._drawn.get(role, (...,)):
+            for window in [...] if drawn is None else [proposal.window for proposal in drawn]:
                 voxels[window] = 0
             for proposal in shown:
                 inside = proposal.labels > 0
                 voxels[proposal.window][inside] = proposal.labels[inside]
-            self._drawn[role] = tuple(proposal.window for proposal in shown)
-            layer.refresh()
+            self._drawn[role] = shown
+            if bool(shown) != bool(drawn):
+                layer.visible = bool(shown)  # this draws it too
+            layer.refresh(thumbnail=False, highlight=False, extent=False)
 
     def mask(self, document: Document) -> Labels:
         """The mask layer, made where there is none; only accepting and the user's own painting write into it."""

@@ -78,13 +78,14 @@ class Workbench:
             self.session = replace(self.session, problem=str(error))
             return
         self.history, self.proposals = self._others.pop(str(image.unique_id), (History(), ()))
+        if not self.document.marks:
+            self.history.look(self.layers.kept_document())
         self._renew()
-        self._write(self.layers.show_points)
-        self._write(self.layers.show_box)
-        self.viewer.layers.selection.active = self.layers.find("points")
-        points = self.layers.find("points")
-        if points is not None:
-            points.mode = "add"
+        self._write(self.layers.prepare)
+        self.draw()
+        points = self.layers.points(self.document)
+        self.viewer.layers.selection.active = points
+        points.mode = "add"
 
     def use_channels(self, use: bool) -> None:
         """Give the method the other images of this grid too, or the chosen one alone."""
@@ -149,7 +150,7 @@ class Workbench:
         """Make another object the current one."""
         self.history.look(self.document.choose(key))
         self._renew()
-        self._show()
+        self.draw()
 
     def undo(self) -> str:
         """Take the last action back; returns what it was, empty where there was none."""
@@ -181,7 +182,7 @@ class Workbench:
             for key in touched | (set(edit.before.objects) - set(edit.after.objects)):
                 self.drop(key, edit.before)
         self._renew()
-        self._show()
+        self.draw()
         if self.journal is not None:
             self.journal.write_document(self.document)
             if edit.patch is not None:
@@ -199,7 +200,8 @@ class Workbench:
         volume = None if self.layers is None else self.layers.volume
         self.session = replace(self.session, document=self.document, volume=volume)
 
-    def _show(self) -> None:
+    def draw(self) -> None:
+        """Draw points, box and proposals from the state."""
         if self.layers is None:
             return
         self._write(self.layers.show_points)
@@ -239,7 +241,7 @@ class Workbench:
         """Take the refined masks away, and where there are none the first masks; the points stay."""
         refined = any(proposal.stage == REFINED for proposal in self.proposals)
         self.proposals = tuple(p for p in self.proposals if refined and p.stage == FIRST)
-        self._show()
+        self.draw()
 
     def accept(self, *, overwrite: bool) -> str:
         """Write what is shown into the mask as one undoable step; returns a sentence."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..method import Result, Step
 
+_PAUSE_MS = 50
 log = logging.getLogger("napari_weakseg")
 
 
@@ -48,7 +49,7 @@ class Listener:
     ended: Callable[[Run], None] = _nothing
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """One job in a worker thread.
 
@@ -60,8 +61,15 @@ class Run:
     listener: Listener
     stage: str = REFINED
     cancelled: bool = False
-    _steps: Generator[Step, None, Result] | None = field(default=None, repr=False)
-    _worker: Any = field(default=None, repr=False)
+    over: bool = False
+    _news: Progress | None = None
+    _drawing: float = 0.0
+    _steps: Generator[Step, None, Result] | None = None
+    _worker: Any = None
+
+    def __repr__(self) -> str:
+        """Return what napari shows when its window is closed during a run."""
+        return f"the {self.stage} mask"
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -78,7 +86,9 @@ class Run:
         self._worker.start()
 
     def cancel(self) -> None:
-        """Report nothing more, and end at the next step."""
+        """Report nothing more but the last mask that came, and end at the next step."""
+        if self._news is not None:
+            self._tell()
         self.cancelled = True
         if self._worker is not None:
             self._worker.quit()
@@ -126,14 +136,33 @@ class Run:
     # -- in the GUI thread -----------------------------------------------------------------
 
     def _on_progress(self, progress: Progress) -> None:
-        if not self.cancelled:
-            self.listener.progressed(progress)
+        """Keep the news; a worker may have more of it than a window can draw."""
+        kept = self._news
+        self._news = progress if progress.proposal or not kept else replace(progress, proposal=kept.proposal)
+        if kept is None:
+            self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        from qtpy.QtCore import QTimer
+
+        QTimer.singleShot(max(_PAUSE_MS, int(2000 * self._drawing)), self._tell)
+
+    def _tell(self) -> None:
+        """Tell the latest news; the time between is at least twice what drawing takes, so that the window stays free."""
+        news, self._news = self._news, None
+        if news is None or self.cancelled or self.over:
+            return
+        started = time.monotonic()
+        self.listener.progressed(news)
+        self._drawing = time.monotonic() - started
 
     def _on_returned(self, proposal: Proposal) -> None:
+        self.over = True
         if not self.cancelled:
             self.listener.done(proposal)
 
     def _on_error(self, error: Exception) -> None:
+        self.over = True
         log.error("a run of %s failed", self.job.method, exc_info=error)
         if not self.cancelled:
             self.listener.failed(sentence(error))

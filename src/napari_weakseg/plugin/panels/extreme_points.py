@@ -16,7 +16,7 @@ from ..companions import other_channels, short_name
 from ..edits import purge
 from ..form import RecipeForm
 from ..layers import KEY
-from ..proposals import FIRST, Proposal
+from ..proposals import FIRST, REFINED, Proposal
 from ..report import image_line, mask_line, measures, progress_line, record_text
 from ..session import Job, ObjectKey, box_size
 from ..workbench import Workbench
@@ -51,6 +51,7 @@ class ExtremePointsPanel(QWidget):
         self._message = ""
         self._progress: Progress | None = None
         self._started = 0.0
+        self._shown_image: Layer | None = None
         self._listened: list[tuple[Any, Any]] = []
         self.view = View()
         layout = QVBoxLayout(self)
@@ -125,6 +126,15 @@ class ExtremePointsPanel(QWidget):
         if not event.spontaneous():
             for key in KEYS.values():
                 self.viewer.bind_key(key, None, overwrite=True)
+            QTimer.singleShot(0, self._stop_if_closed)
+
+    def _stop_if_closed(self) -> None:
+        """Closing the dock takes the panel out of it: a run ends, and nothing is listened to any more."""
+        if self.parent() is None:
+            self._stop_run()
+            for emitter, slot in self._listened:
+                emitter.disconnect(slot)
+            self._listened.clear()
 
     def _on_key(self, name: str) -> Any:
         def pressed(_viewer: Any) -> None:
@@ -136,12 +146,19 @@ class ExtremePointsPanel(QWidget):
 
     def _layers_changed(self, event: Any = None) -> None:
         """An image came or went, or a layer of ours was removed by the user."""
-        if self.bench.layers is not None and self.bench.layers.image not in self.viewer.layers:
-            if self.run is not None:
-                self._say("the image was removed, so its run was dropped.")
-            self._stop_run()
-            self.bench.choose_image(None)
+        if self._shown_image is not None and self._shown_image not in self.viewer.layers:
+            dropped = self.run is not None and self.run.stage == REFINED
+            self.choose_image(None)
+            self._message = "The image was removed, so its run was dropped." if dropped else ""
         self.images_changed()
+        if self.bench.layers is not None and self.bench.layers.find("points") is None:
+            QTimer.singleShot(0, self._draw_points_again)
+
+    def _draw_points_again(self) -> None:
+        """The points layer was removed by hand: the points are still the user's work."""
+        if self.bench.layers is not None and self.bench.layers.image in self.viewer.layers:
+            self.bench.draw()
+            self._listen_to_points()
 
     def images_changed(self) -> None:
         """Fill the list of images; choose one where none is chosen."""
@@ -165,10 +182,19 @@ class ExtremePointsPanel(QWidget):
         self._shown_image = image
         if self.bench.layers is not None:
             layers = self.bench.layers
-            self._listen(layers.points(self.bench.document).events.data, self._points_changed)
-            self._listen(layers.image.events.name, lambda _=None: self.refresh())
+            self._listen_to_points()
+            self._listen(layers.image.events.name, self._renamed)
             volume = layers.volume
             in_background(lambda: volume.sha256, lambda sha: self._identified(layers, sha))
+        self.refresh()
+
+    def _listen_to_points(self) -> None:
+        if self.bench.layers is not None:
+            points = self.bench.layers.points(self.bench.document)
+            points.events.data.disconnect(self._points_changed)
+            self._listen(points.events.data, self._points_changed)
+
+    def _renamed(self, event: Any = None) -> None:
         self.refresh()
 
     def _identified(self, layers: Any, sha256: str) -> None:
@@ -180,7 +206,10 @@ class ExtremePointsPanel(QWidget):
         """Strokes that the user paints into the mask are kept too."""
         mask = None if self.bench.layers is None else self.bench.layers.find("mask")
         if mask is not None and not any(emitter is mask.events.paint for emitter, _ in self._listened):
-            self._listen(mask.events.paint, lambda _=None: self._autosave.start())
+            self._listen(mask.events.paint, self._painted)
+
+    def _painted(self, event: Any = None) -> None:
+        self._autosave.start()
 
     # -- marks -----------------------------------------------------------------------------
 
@@ -289,7 +318,7 @@ class ExtremePointsPanel(QWidget):
         if proposal.notes:
             self._message = proposal.notes[0]
         self._propose(proposal)
-        self._forget_run_if_over()
+        self.refresh()
 
     def _propose(self, proposal: Proposal) -> None:
         """Show it where all its objects still have the points that the run saw."""
@@ -322,9 +351,6 @@ class ExtremePointsPanel(QWidget):
             following, self._after_run = self._after_run, ""
             if following:
                 {"first": self.first_mask, "refine": self.refine}[following]()
-        self.refresh()
-
-    def _forget_run_if_over(self) -> None:
         self.refresh()
 
     # -- masks -----------------------------------------------------------------------------
@@ -385,7 +411,7 @@ class ExtremePointsPanel(QWidget):
     def _show_choices(self) -> None:
         view, bench = self.view, self.bench
         images = self._images()
-        chosen = getattr(self, "_shown_image", None)
+        chosen = self._shown_image
         row = next((n for n, image in enumerate(images) if chosen is not None and image == chosen), 0)
         view.set_choices(view.image_box, [(image.name, image, "") for image in images], row if images else -1)
         view.image_info.setText(image_line(bench.session))

@@ -28,10 +28,10 @@ KEYS = {
     "redo": "Shift-U",
     "jump": "J",
     "next_object": "N",
-    "refine": "R",
+    "refine": "G",
     "cancel": "Q",
     "accept": "K",
-    "discard": "D",
+    "discard": "H",
     "save": "W",
 }
 """Action to key; each is printed on its button, none is used by napari 0.9."""
