@@ -184,7 +184,8 @@ def test_two_lesions_and_a_second_structure(hands):
 
 
 def test_odd_images_work(hands):
-    oblique = np.array([[0.9, -0.3, 0.1, 5.0], [0.3, 0.9, 0.1, -7.0], [-0.1, -0.1, 4.0, 20.0], [0, 0, 0, 1.0]])
+    c, s = np.cos(0.4), np.sin(0.4)
+    oblique = np.array([[c, -s, 0, 5.0], [s, c, 0, -7.0], [0, 0, 4.0, 20.0], [0, 0, 0, 1.0]])
     cases = {
         "oblique": phantom(affine=oblique, name="oblique"),
         "thick": phantom(affine=np.diag([0.5, 0.5, 8, 1]), name="thick"),

@@ -9,6 +9,7 @@ import numpy as np
 from ..io.names import without_suffix
 from ..io.nifti_write import write_mask
 from ..io.records import write_record
+from .proposals import standing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ def record_of(mask: Volume, image: Volume, history: History) -> dict[str, Any]:
     """One run's own record where there was one, else the records of all; with the points and what is in the file."""
     runs: list[dict[str, Any]] = []
     for edit in history.past:
-        for proposal in edit.accepted if edit.patch is not None else ():
+        for proposal in standing(edit.accepted, edit.before, mask.shape) if edit.patch is not None else ():
             record = dict(proposal.record)
             if record and record not in runs:
                 runs.append(record)

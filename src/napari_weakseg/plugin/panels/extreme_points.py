@@ -156,7 +156,8 @@ class ExtremePointsPanel(QWidget):
 
     def _draw_points_again(self) -> None:
         """The points layer was removed by hand: the points are still the user's work."""
-        if self.bench.layers is not None and self.bench.layers.image in self.viewer.layers:
+        layers = self.bench.layers
+        if layers is not None and layers.image in self.viewer.layers and layers.find("points") is None:
             self.bench.draw()
             self._listen_to_points()
 
