@@ -141,7 +141,7 @@ class Companions:
                 border_width=0.2,
                 canvas_size_limits=(12, 24),
                 features={"structure": np.empty(0, int), "object": np.empty(0, int), "direction": np.empty(0, str)},
-                text={"string": "{direction}", "size": 10, "color": "white", "anchor": "upper_left"},
+                text={"string": "{direction}", "size": 12, "color": "yellow", "anchor": "upper_left"},
                 **self._options("points", document),
             )
         return layer
@@ -203,7 +203,7 @@ class Companions:
         place = self._shifted(low - 1)
         if layer is None:
             active = self.viewer.layers.selection.active
-            layer = self.viewer.add_labels(filled, opacity=0.6, **{**self._options("box", document), **place})
+            layer = self.viewer.add_labels(filled, opacity=0.45, **{**self._options("box", document), **place})
             layer.contour = 1
             self._tidy(active)
         else:

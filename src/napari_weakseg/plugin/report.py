@@ -28,6 +28,15 @@ def image_line(session: Session) -> str:
     return f"{steps} mm, {size}" if volume.spacing_known else f"spacing unknown, {size} voxels"
 
 
+def notes_on(volume: Volume) -> tuple[str, ...]:
+    """What is odd about an image but usable, and what its place means in napari."""
+    axes = np.sort(np.abs(volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)), axis=0)[-1]
+    if volume.orientation_known and float(axes.min()) < np.cos(np.radians(1)):
+        tilted = "the scan is oblique: slices are shown as they were scanned, so napari's positions are not the scanner's"
+        return (*volume.notes, tilted)
+    return volume.notes
+
+
 def amount(voxels: int, volume: Volume) -> str:
     """A number of voxels as ml where the spacing is known."""
     if not volume.spacing_known:

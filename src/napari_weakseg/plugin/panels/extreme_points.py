@@ -17,7 +17,7 @@ from ..edits import purge
 from ..form import RecipeForm
 from ..layers import KEY
 from ..proposals import FIRST, REFINED, Proposal
-from ..report import image_line, mask_line, measures, progress_line, record_text
+from ..report import image_line, mask_line, measures, notes_on, progress_line, record_text
 from ..session import Job, ObjectKey, box_size
 from ..workbench import Workbench
 from ..workers import Listener, Progress, Run, in_background
@@ -485,7 +485,7 @@ class ExtremePointsPanel(QWidget):
         view, bench = self.view, self.bench
         view.message.setText(self._message)
         view.message.setVisible(bool(self._message))
-        notes = () if bench.layers is None else bench.layers.volume.notes
+        notes = () if bench.layers is None else notes_on(bench.layers.volume)
         view.notes.setText("\n".join(f"ⓘ {note}" for note in notes))
         view.notes.setVisible(bool(notes))
         found = bench.recovered

@@ -1,0 +1,103 @@
+"""Pictures of the real window for the documentation, on the project's own sample volume.
+
+Run on a machine without a screen as ``xvfb-run -a -s "-screen 0 1600x1000x24" python docs/make_screenshots.py``. Every picture
+is to be looked at before it is committed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import napari
+import numpy as np
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QDockWidget
+
+from napari_weakseg.samples import read_sample
+
+FOLDER = Path(__file__).parent / "images"
+SECONDS = 30.0
+
+
+def shoot(viewer: napari.Viewer, name: str) -> None:
+    """Save the whole window as a small PNG, and refuse one whose canvas stayed empty."""
+    from PIL import Image
+
+    for _ in range(20):
+        QApplication.processEvents()
+    canvas = viewer.screenshot(canvas_only=True, flash=False)
+    assert len(np.unique(canvas.reshape(-1, 4), axis=0)) > 50, "the canvas is empty"
+    picture = Image.fromarray(viewer.screenshot(canvas_only=False, flash=False)[..., :3])
+    picture.save(FOLDER / name, optimize=True)
+    assert (FOLDER / name).stat().st_size < 300_000, "the picture is too large for the repository"
+
+
+def wait_for(condition: object, seconds: float = 120.0) -> None:
+    """Let the window work until something is so."""
+    waited = 0.0
+    while not condition():  # type: ignore[operator]
+        QTest.qWait(50)
+        waited += 0.05
+        assert waited < seconds, "the window took too long"
+
+
+def main() -> None:
+    """Open, click, refine, accept; a picture of each."""
+    FOLDER.mkdir(exist_ok=True)
+    os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()  # no journal of another session is to be offered
+    case = read_sample("brain_mri")
+    assert case.points is not None
+    viewer = napari.Viewer(show=True)
+    viewer.open_sample("napari-weakseg", "brain_mri")
+    _, panel = viewer.window.add_plugin_dock_widget("napari-weakseg", "Extreme points (SimPLe)")
+    window = viewer.window._qt_window
+    window.resize(QSize(1200, 800))
+    docks = [dock for dock in window.findChildren(QDockWidget) if dock.widget() is panel]
+    window.resizeDocks(docks, [340], Qt.Orientation.Horizontal)
+    QTest.qWait(500)
+    bench = panel.bench
+    points = bench.layers.find("points")
+    six = case.points.points[0]
+    middle = (six.min(axis=0) + six.max(axis=0)) / 2
+    for coordinate in bench.layers.grid.points_to_layer(six)[:4]:
+        points.add(coordinate)
+        QTest.qWait(100)
+    bench.layers.jump(np.round(six[:4].mean(axis=0)))
+    zoom(viewer, bench, middle)
+    shoot(viewer, "points.png")
+    for coordinate in bench.layers.grid.points_to_layer(six)[4:]:
+        points.add(coordinate)
+        QTest.qWait(100)
+    wait_for(lambda: bench.proposals and panel.run is None)
+    bench.layers.jump(np.round(middle))
+    QTest.qWait(300)
+    shoot(viewer, "first_mask.png")
+    panel.form.container["max_seconds"].value = SECONDS
+    panel.refine()
+    wait_for(lambda: panel._progress is not None and panel._progress.share > 0.55)
+    shoot(viewer, "refining.png")
+    wait_for(lambda: panel.run is None)
+    panel.accept()
+    panel.view.measures.expand(animate=False)
+    panel.refresh()
+    QTest.qWait(300)
+    shoot(viewer, "accepted.png")
+    viewer.close()
+
+
+def zoom(viewer: napari.Viewer, bench: object, middle: np.ndarray) -> None:
+    """Bring the object into view, with its surroundings."""
+    layers = bench.layers  # type: ignore[attr-defined]
+    world = layers.image.data_to_world(tuple(layers.grid.points_to_layer(middle)[0]))
+    viewer.scene.camera.center = world
+    viewer.scene.camera.zoom *= 1.8
+    QTest.qWait(300)
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(0)
