@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .proposals import FIRST, REFINED, Proposal
+from .session import directions_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..volume import Volume
-    from .session import Session
+    from .session import Document, Session
     from .workbench import Workbench
     from .workers import Progress, Run
 
@@ -35,6 +36,14 @@ def notes_on(volume: Volume) -> tuple[str, ...]:
         tilted = "the scan is oblique: slices are shown as they were scanned, so napari's positions are not the scanner's"
         return (*volume.notes, tilted)
     return volume.notes
+
+
+def positions(document: Document, volume: Volume) -> dict[int, str]:
+    """Where the current object's points lie, by direction: in the scanner's RAS mm, never in napari's own coordinates."""
+    if not volume.spacing_known:
+        return {}
+    world = {number: volume.to_world(document.marks[row].voxel) for number, row in directions_of(document, volume).items()}
+    return {number: " at " + ", ".join(f"{length:.1f}" for length in place) + " mm (RAS)" for number, place in world.items()}
 
 
 def amount(voxels: int, volume: Volume) -> str:

@@ -17,7 +17,7 @@ from ..edits import purge
 from ..form import RecipeForm
 from ..layers import KEY
 from ..proposals import FIRST, REFINED, Proposal
-from ..report import image_line, mask_line, measures, notes_on, progress_line, record_text
+from ..report import image_line, mask_line, measures, notes_on, positions, progress_line, record_text
 from ..session import Job, ObjectKey, box_size
 from ..workbench import Workbench
 from ..workers import Listener, Progress, Run, in_background
@@ -438,7 +438,8 @@ class ExtremePointsPanel(QWidget):
             volume = bench.layers.volume
             words = bench.names()
             missing = set(bench.missing())
-            names = [(n, short_name(words[n]), words[n]) for n in range(6) if volume.shape[n // 2] > 1]
+            places = positions(bench.document, volume)
+            names = [(n, short_name(words[n]), f"{words[n]}{places.get(n, '')}") for n in range(6) if volume.shape[n // 2] > 1]
             names.sort(key=lambda entry: _ORDER.get(entry[1], entry[0]))
             view.set_directions(names, {n for n, _, _ in names if n not in missing})
             view.box_label.setText(box_size(bench.document, volume))
@@ -486,7 +487,7 @@ class ExtremePointsPanel(QWidget):
         view.message.setText(self._message)
         view.message.setVisible(bool(self._message))
         notes = () if bench.layers is None else notes_on(bench.layers.volume)
-        view.notes.setText("\n".join(f"ⓘ {note}" for note in notes))
+        view.notes.setText("\n".join(f"Note: {note}" for note in notes))
         view.notes.setVisible(bool(notes))
         found = bench.recovered
         view.recovery.setVisible(found is not None)
