@@ -13,6 +13,7 @@ from .session import directions_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..recipe import Recipe
     from ..volume import Volume
     from .session import Document, Session
     from .workbench import Workbench
@@ -104,6 +105,12 @@ def progress_line(run: Run | None, progress: Progress | None, elapsed: float) ->
     else:
         parts.append(f"{elapsed:.0f} s")
     parts.append(device_words(run.job.recipe.device))
+    return " · ".join(part for part in parts if part)
+
+
+def expected_line(recipe: Recipe) -> str:
+    """What a run will take, before it starts."""
+    parts = [f"refining takes up to {recipe.max_seconds:.0f} s", device_words(recipe.device)]
     return " · ".join(part for part in parts if part)
 
 

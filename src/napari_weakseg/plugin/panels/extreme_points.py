@@ -17,7 +17,7 @@ from ..edits import purge
 from ..form import RecipeForm
 from ..layers import KEY
 from ..proposals import FIRST, REFINED, Proposal
-from ..report import image_line, mask_line, measures, notes_on, positions, progress_line, record_text
+from ..report import expected_line, image_line, mask_line, measures, notes_on, positions, progress_line, record_text
 from ..session import Job, ObjectKey, box_size
 from ..workbench import Workbench
 from ..workers import Listener, Progress, Run, in_background
@@ -465,10 +465,18 @@ class ExtremePointsPanel(QWidget):
         ready = bool(self.bench.open_objects())
         view.refine_button.setEnabled(ready and (run is None or run.stage == FIRST))
         view.cancel_button.setEnabled(running)
-        view.stage_label.setText(progress_line(run, self._progress, time.monotonic() - self._started))
+        elapsed = time.monotonic() - self._started
+        view.stage_label.setText(progress_line(run, self._progress, elapsed) or (self._expected() if ready else ""))
         share = self._progress.share if self._progress is not None and running else 0.0
         view.bar.setRange(0, 1000 if not running or share > 0 else 0)
         view.bar.setValue(int(1000 * share))
+
+    def _expected(self) -> str:
+        """Time and device of a run, said before it starts."""
+        try:
+            return expected_line(self.form.recipe)
+        except WeaksegError as error:
+            return str(error)
 
     def _show_mask_line(self) -> None:
         view, bench = self.view, self.bench
