@@ -131,7 +131,7 @@ class Companions:
         """The points layer, made where there is none."""
         layer = self.find("points")
         if layer is None:
-            size = max(2.0, 0.03 * float(np.sort(self.volume.shape)[1:].mean()))
+            size = max(2.0, 0.04 * float(np.sort(self.volume.shape)[1:].mean()))
             layer = self.viewer.add_points(
                 np.empty((0, 3)),
                 ndim=3,
@@ -139,7 +139,7 @@ class Companions:
                 face_color="transparent",
                 border_color="white",
                 border_width=0.2,
-                canvas_size_limits=(12, 24),
+                canvas_size_limits=(0, 24),  # a lower limit would show the point of size 0 that napari hides in the corner
                 features={"structure": np.empty(0, int), "object": np.empty(0, int), "direction": np.empty(0, str)},
                 text={"string": "{direction}", "size": 12, "color": "yellow", "anchor": "upper_left"},
                 **self._options("points", document),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,13 +60,15 @@ def mask_line(standing: Sequence[Proposal], bench: Workbench) -> str:
     """What is shown and waits for Accept."""
     if bench.layers is None or not standing:
         return ""
-    parts = []
-    for proposal in standing:
-        word = "first mask" if proposal.stage == FIRST else "refined"
-        parts.append(f"{word} {amount(int(np.count_nonzero(proposal.labels)), bench.layers.volume)}")
-    line = ", ".join(parts)
-    agreement = _with_first(bench)
-    return line[:1].upper() + line[1:] + (f" · Dice with the first {agreement:.2f}" if agreement is not None else "")
+    volume, agreement = bench.layers.volume, _with_first(bench)
+    lines = []
+    for stage, word in ((FIRST, "First mask"), (REFINED, "Refined")):
+        of_stage = [proposal.labels for proposal in standing if proposal.stage == stage]
+        sizes = {s.name: sum(int((labels == s.value).sum()) for labels in of_stage) for s in bench.document.structures}
+        shown = [f"{name} {amount(size, volume)}" for name, size in sizes.items() if size]
+        if of_stage:
+            lines.append(f"{word}: {', '.join(shown) or 'nothing found'}")
+    return "\n".join(lines) + (f" · Dice with the first {agreement:.2f}" if agreement is not None else "")
 
 
 def _with_first(bench: Workbench) -> float | None:
@@ -115,16 +118,11 @@ def expected_line(recipe: Recipe) -> str:
 
 
 def device_words(device: str) -> str:
-    """Where networks run, for example ``CPU, 2 threads``."""
-    import sys
-
-    torch = sys.modules.get("torch")
-    if torch is None or not hasattr(torch, "get_num_threads"):
-        return device.upper() if device != "auto" else ""
-    if device in ("cpu", "auto") and not (device == "auto" and torch.cuda.is_available()):
-        threads = torch.get_num_threads()
-        return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
-    return "GPU" if device in ("auto", "cuda") else device.upper()
+    """Where networks run, for example ``CPU, 2 threads``; empty until torch was loaded, which takes seconds."""
+    devices = sys.modules.get("napari_weakseg.training.devices")
+    if not hasattr(devices, "describe_device"):
+        return "" if device == "auto" else device.upper()
+    return str(devices.describe_device(devices.pick_device(device)[0]))  # type: ignore[union-attr]
 
 
 def measures(bench: Workbench) -> str:
