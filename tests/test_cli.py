@@ -140,6 +140,13 @@ def test_four_dimensions_ask_for_the_option(desk, capsys):
     assert main([*SEGMENT, "--volume-index", "1"]) == 0
 
 
+def test_a_long_series_asks_in_few_words_and_a_mask_of_several_volumes_is_refused(desk, capsys):
+    series = np.random.default_rng(0).integers(0, 9, (5, 5, 4, 40)).astype(np.uint8)
+    nib.save(nib.Nifti1Image(series, np.eye(4)), "image.nii.gz")
+    assert "{0..39}" in _refused(capsys, main(SEGMENT))
+    assert "several volumes" in _refused(capsys, main(["evaluate", "image.nii.gz", "reference.nii.gz"]))
+
+
 def test_two_places_ask_which(desk, capsys):
     image = nib.load("image.nii.gz")
     image = nib.Nifti1Image(image.get_fdata(dtype=np.float32), image.affine)
@@ -163,6 +170,7 @@ def test_two_places_ask_which(desk, capsys):
         (["--set", "noise"], "knob=value"),
         (["--set", "noise=2"], "noise is 2"),
         (["--set", "colour=2"], "colour"),
+        (["--set", "nois=0.5"], "did you mean one of noise"),
         (["--max-seconds", "-1"], "max_seconds"),
         (["--points", "image.nii.gz"], "image.nii.gz"),
     ],
@@ -230,6 +238,28 @@ def test_a_file_in_place_of_the_folder_is_refused_before_the_run(desk, capsys, m
 def test_an_empty_result_is_a_note(desk, capsys):
     assert main([*SEGMENT, "--set", "noise=1"]) == 0
     assert any(line.startswith("note:") and "empty" in line for line in capsys.readouterr().err.splitlines())
+
+
+def test_two_empty_masks_have_nothing_to_compare(desk, capsys):
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)), "empty.nii.gz")
+    assert main(["evaluate", "empty.nii.gz", "empty.nii.gz", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["structures"] == {}
+    assert "note: both masks are empty; there is nothing to compare." in err.splitlines()
+
+
+@pytest.mark.parametrize("option", ["--jitter", "--seed"])
+def test_negative_numbers_draw_no_points(desk, capsys, option):
+    code = main(["simulate-points", "reference.nii.gz", "-o", "six.json", option, "-1"])
+    assert option in _refused(capsys, code)
+    assert not (desk / "six.json").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["segment"], ["nonsense"], ["evaluate", "a", "b", "--device", "cpu"]])
+def test_a_command_line_that_is_none_is_one_line(capsys, words):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert "--help" in _refused(capsys, ended.value.code)
 
 
 def test_an_empty_mask_has_no_points(desk, capsys):

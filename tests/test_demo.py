@@ -12,6 +12,7 @@ from napari_weakseg.io.nifti import read_mask
 from napari_weakseg.samples import list_samples, read_sample, sample_path
 
 
+@pytest.mark.slow
 def test_the_demo_writes_masks_pictures_and_a_table(tmp_path, capsys):
     folder = tmp_path / "out"
     assert main(["demo", "--no-window", "--max-seconds", "0", "--folder", str(folder)]) == 0

@@ -63,6 +63,7 @@ def test_a_generated_cube_is_the_same_whenever_it_is_asked_for() -> None:
     assert first[0].shape[0] == INPUT_CHANNELS
 
 
+@pytest.mark.slow
 def test_a_stopped_training_continues_to_the_same_weights(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 

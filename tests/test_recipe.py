@@ -98,6 +98,8 @@ def test_refused_values_name_the_knob(name, value):
 def test_unknown_names():
     with pytest.raises(RecipeError, match="no setting 'stpes'"):
         Toy.from_preset("laptop", stpes=3)
+    with pytest.raises(RecipeError, match="did you mean one of steps"):
+        Toy.from_preset("laptop", stpes=3)
     with pytest.raises(RecipeError, match="no setting"):
         Toy.from_json({"preset": "laptop", "_target_": "os.system"})
 

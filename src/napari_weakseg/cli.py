@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import Ask, DataError, PromptError, RecipeError, WeaksegError
 from .recipe import PRESETS
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.command(options, screen) or DONE)
     except Ask as question:
-        answers = f" {{{','.join(question.choices)}}}" if question.choices else ""
+        few = question.choices if len(question.choices) <= 6 else (f"{question.choices[0]}..{question.choices[-1]}",)
+        answers = f" {{{','.join(few)}}}" if question.choices else ""
         screen.error(f"{question} Answer with --{question.argument.replace('_', '-')}{answers}.")
         return BAD_INPUT
     except WeaksegError as error:
@@ -149,6 +150,8 @@ def _evaluate(options: argparse.Namespace, screen: Screen) -> None:
     for note in dict.fromkeys([*reference.notes, *mask.notes]):
         screen.note(note)
     report = evaluate(mask, reference)
+    if not report["structures"]:
+        screen.note("both masks are empty; there is nothing to compare.")
     if options.json:
         screen.document(json.dumps(report, indent=1, allow_nan=False))
     else:
@@ -209,6 +212,8 @@ def _simulate_points(options: argparse.Namespace, screen: Screen) -> None:
     from .io.points import write_points
     from .prompts import ExtremePoints, Structure
 
+    if options.jitter < 0 or options.seed < 0:
+        raise PromptError("--jitter and --seed are whole numbers from 0 on; give others.")
     _check_targets([options.mask], json=options.output)
     mask = read_mask(options.mask, **_answers(options, "prefer", "units"))
     for note in mask.notes:
@@ -276,6 +281,13 @@ def _answers(options: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, as every other refusal."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 _SUFFIXES = {"mask": (".nii.gz", ".nii"), "json": (".json",), "picture": (".png",)}
 
 
@@ -297,7 +309,7 @@ def _check_targets(sources: Sequence[Path | None], **targets: Path | None) -> No
 def _parser() -> argparse.ArgumentParser:
     from . import __version__
 
-    parser = argparse.ArgumentParser(prog="weakseg", description=f"3D masks of MRI and CT from very light marks. {NOTICE}")
+    parser = _Parser(prog="weakseg", description=f"3D masks of MRI and CT from very light marks. {NOTICE}")
     parser.add_argument("--version", action="version", version=f"weakseg {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import types
 import typing
 from collections.abc import Mapping  # noqa: TC003 - Recipe resolves its annotations at run time
@@ -83,7 +84,8 @@ class Recipe:
         known = {field.name for field in dataclasses.fields(cls)}
         for name in changes:
             if name not in known:
-                raise RecipeError(f"{cls.__name__} has no setting {name!r}; it has {', '.join(sorted(known))}.")
+                near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)[:3]
+                raise RecipeError(f"there is no setting {name!r}; did you mean one of {', '.join(near)}?")
         return cls(**{"preset": preset, **cls.PRESETS[preset], **changes})
 
     def changed(self, **changes: Any) -> Self:

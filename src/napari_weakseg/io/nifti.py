@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import DataError, GeometryError
+from ..errors import Ask, DataError, GeometryError
 from ..volume import SourceHeader, Volume
 from .names import shown, without_suffix
 from .nifti_gate import Stored, pass_gate, told
@@ -104,7 +104,7 @@ def read_mask(
         As in `read_volume`; also values that are no labels, and another grid than that of `like`.
     """
     with told(path):
-        stored = pass_gate(path)
+        stored = _only_volume(path)
         place = place_of(stored.fields, stored.header, stored.array.shape, os.fspath(path), prefer=prefer, units=units)
         mask = Volume(
             _labels(stored, path),
@@ -139,6 +139,16 @@ def on_grid_of(mask: Volume, like: Volume) -> Volume:
         orientation_known=like.orientation_known,
         header=like.header,
     )
+
+
+def _only_volume(path: str | os.PathLike[str]) -> Stored:
+    """A mask's voxels: of a file with several volumes none is chosen."""
+    try:
+        return pass_gate(path)
+    except Ask as question:
+        raise DataError(
+            f"{shown(path)} holds several volumes and a mask is one; save the one that is meant in a file of its own."
+        ) from question
 
 
 def _scale_factors(stored: Stored, path: str | os.PathLike[str], notes: list[str]) -> tuple[float, float]:
@@ -218,4 +228,4 @@ def _grids_differ(mask: Volume, like: Volume, path: str | os.PathLike[str]) -> s
         what = f"has the shape {mask.shape}, {like.name} has {like.shape}"
     else:
         what = f"lies up to {float(np.abs(mask.corners() - like.corners()).max()):.4g} mm off {like.name}"
-    return f"{shown(path)} {what}; resample it (resample=True takes the nearest label)."
+    return f"{shown(path)} {what}; resample it first, or read it with resample (nearest label)."

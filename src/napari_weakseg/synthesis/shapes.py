@@ -228,11 +228,13 @@ def _rotation(rng: Rng) -> Array:
     """A random rotation; half of the time only a small tilt, since slices tend to follow the body's axes."""
     turn = rng.normal(size=4) if rng.random() < 0.5 else np.array([1, *rng.normal(0, 0.15, size=3)])
     w, x, y, z = turn / np.linalg.norm(turn)
-    matrix = np.array([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ])
+    matrix = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
     return matrix[rng.permutation(3)].astype(np.float32)
 
 
