@@ -16,7 +16,7 @@ from .case import Case
 from .errors import DataError, GeometryError, PromptError
 from .io.nifti import export_notes
 from .io.records import SCHEMA_VERSION, read_record
-from .method import Result, Step, Weights
+from .method import Preview, Result, Step, Weights
 from .methods import DEFAULT, get_method
 from .prompts import ExtremePoints, ImageLabel, Scribbles, Structure
 from .record import hash_of_prompts, new_record
@@ -67,8 +67,8 @@ def segment(
 
     Raises
     ------
-    PromptError, RecipeError, GeometryError
-        Marks or settings that cannot be used; nothing was computed.
+    PromptError, RecipeError, GeometryError, DataError
+        Marks, settings or an image that cannot be used; nothing was computed.
     """
     case = _case_of(volume, prompts, reference)
     with closing(steps(case, method=method, recipe=recipe, weights=weights)) as running:
@@ -107,9 +107,9 @@ def steps(
                 durations.setdefault("first_mask", time.monotonic() - began)
                 if step.note and step.note not in notes:
                     notes.append(step.note)
-                yield step
+                yield step if step.preview is None else replace(step, preview=_seen(step.preview, case.volume))
         durations["fit"] = time.monotonic() - began
-    result = room.predict(case, weights)
+    result = _labels_of_seen(room.predict(case, weights), case.volume)
     durations["total"] = time.monotonic() - began
     notes += [note for note in (*result.notes, *export_notes(result)) if note not in notes]
     record = new_record(case, weights, result.mask, notes=notes, durations=durations, fitted=fitted)
@@ -223,6 +223,8 @@ def _checked(case: Case, takes: tuple[str, ...], *, needs_marks: bool) -> Case:
     if needs_marks and all(given.get(kind) is None for kind in takes):
         words = " or ".join(kind.replace("_", " ") for kind in takes)
         raise PromptError(f"this method needs {words}; place them first.")
+    if not np.isfinite(case.volume.array).any():
+        raise DataError(f"{case.volume.name} holds no finite value; choose another image.")
     if case.reference is not None and not case.volume.same_grid(case.reference):
         raise GeometryError(f"{case.reference.name} does not lie on the image's grid; resample it first.")
     if case.scribbles is not None and case.scribbles.labels.shape != case.volume.shape:
@@ -233,6 +235,25 @@ def _checked(case: Case, takes: tuple[str, ...], *, needs_marks: bool) -> Case:
     if not np.allclose(points.affine, case.volume.affine, rtol=0, atol=1e-6):
         points = points.on(case.volume)
     return replace(case, points=_in_order(points.checked(case.volume)))
+
+
+def _seen(preview: Preview, volume: Volume) -> Preview:
+    """The preview with probability 0 where the image holds no number."""
+    part = volume.array[preview.window]
+    if np.isfinite(part).all():
+        return preview
+    return replace(preview, probability=np.where(np.isfinite(part), preview.probability, np.float32(0)))
+
+
+def _labels_of_seen(result: Result, volume: Volume) -> Result:
+    """The result with label 0 where the image holds no number: nobody saw what is there."""
+    blind = ~np.isfinite(volume.array) & (result.labels != 0)
+    count = int(blind.sum())
+    if not count:
+        return result
+    note = f"{count:,} voxels in the mask are not finite in the image; they got label 0."
+    mask = replace(result.mask, array=np.where(blind, np.zeros((), result.labels.dtype), result.labels))
+    return replace(result, mask=mask, notes=(*result.notes, note))
 
 
 def _in_order(points: ExtremePoints) -> ExtremePoints:
