@@ -304,16 +304,23 @@ def _points_from(
     else:
         raise PromptError(f"{layer.name} does not say which image it belongs to; give it as image=.")
     features = layer.features
-    if "structure" in features and "object" in features:
+    grouped = "structure" in features and "object" in features
+    keys = [(structures[0].value, 1)] * len(voxels)
+    if grouped:
         keys = list(zip(features["structure"].astype(int), features["object"].astype(int), strict=True))
-    else:
-        keys = [(structures[0].value, row // 6 + 1) for row in range(len(voxels))]
-    objects = sorted(set(keys))
-    whole = [key for key in objects if keys.count(key) == 6]
-    if not whole:
-        raise PromptError(f"{layer.name} has no object with six points; place the missing ones.")
-    points = np.stack([voxels[[row for row, key in enumerate(keys) if key == chosen]] for chosen in whole])
-    return ExtremePoints(points, np.array([value for value, _ in whole]), structures, volume.affine)
+    notes: tuple[str, ...] = ()
+    if not grouped and len(voxels) > 6:
+        notes = ("no column groups the points into objects; all were taken as one.",)
+    sixes = {key: voxels[[row for row, own in enumerate(keys) if own == key]] for key in sorted(set(keys))}
+    needed = 2 * sum(n > 1 for n in volume.shape)
+    # on an axis of one voxel nothing is clicked: the middle of the others stands for both ends
+    whole = {k: np.vstack([six, *[six.mean(axis=0)] * (6 - needed)]) for k, six in sixes.items() if len(six) >= needed}
+    unfinished = len(sixes) - len(whole)
+    if unfinished and whole:
+        notes += (f"{unfinished} of {len(sixes)} objects have fewer than {needed} points and were left out.",)
+    known = {structure.value: structure for structure in structures}
+    objects = [(known.get(v) or Structure(f"structure {v}", v), six) for (v, _), six in (whole or sixes).items()]
+    return ExtremePoints.from_objects(objects, volume, notes=notes)
 
 
 def show(result: Result, viewer: ViewerModel) -> Layer:
