@@ -114,6 +114,16 @@ def test_writing_onto_the_source_is_refused_in_a_sentence(tmp_path, said):
     assert (tmp_path / "scan_mask.nii.gz").read_bytes() == before
 
 
+def test_a_source_that_changed_is_noted_on_writing_F39(tmp_path, said):
+    path = _save(tmp_path / "scan.nii.gz", np.random.default_rng(0).integers(0, 99, (4, 5, 6)).astype(np.int16))
+    ((data, options, _),) = read(path)
+    (tmp_path / "scan.nii.gz").write_bytes(b"other")
+    place = {key: options[key] for key in ("scale", "translate", "units", "metadata")}
+    state, meta, _ = Labels(np.ones(data.shape, np.uint8), **place).as_layer_data_tuple()
+    assert write_labels(str(tmp_path / "out.nii.gz"), state, meta)
+    assert any("changed" in words for words in said)
+
+
 def test_masks_survive_writer_and_reader(tmp_path, said):
     volume = Volume(np.random.default_rng(0).integers(0, 3, (4, 5, 6)).astype(np.uint8), np.diag([2.0, -2, 4, 1]), "any")
     write_mask(volume, tmp_path / "any_seg.nii.gz")

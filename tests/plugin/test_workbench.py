@@ -217,6 +217,14 @@ def test_saving_writes_mask_and_record_without_names(desk, tmp_path):
     assert "scan" not in (tmp_path / "out.weakseg.json").read_text()
 
 
+def test_saving_says_what_is_odd_about_the_export(desk, tmp_path):
+    desk.six((4, 5, 3), (14, 15, 9))
+    desk.propose((4, 5, 3), (14, 15, 9), record={"method": "fake"})
+    desk.bench.accept(overwrite=False)
+    desk.bench.save(tmp_path / "out.nii")
+    assert "Note: out.nii lies beside it" in desk.bench.save(tmp_path / "out.nii.gz")
+
+
 def test_nothing_is_saved_without_a_mask(desk, tmp_path):
     with pytest.raises(WeaksegError, match="no mask"):
         desk.bench.save(tmp_path / "out.nii.gz")

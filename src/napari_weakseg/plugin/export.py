@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..io.names import without_suffix
-from ..io.nifti_write import write_mask
+from ..io.nifti_write import source_now, write_mask
 from ..io.records import write_record
 from .proposals import standing
 
@@ -49,6 +49,9 @@ def record_of(mask: Volume, image: Volume, history: History) -> dict[str, Any]:
         "edited_voxels": edited_voxels(mask, history),
         "notes": [note.replace(image.name, "the image") for note in image.notes],
     }
+    now = source_now(image)
+    if image.header is not None and now is not None and now != image.header.sha256:
+        saved["file_sha256_now"] = now  # the run's own record holds the hash of the file as it was read
     return {**runs[0], "saved": saved} if len(runs) == 1 else {"runs": runs, "saved": saved}
 
 

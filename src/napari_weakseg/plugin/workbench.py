@@ -13,6 +13,7 @@ import numpy as np
 
 from ..arrays.extreme_points import direction_names
 from ..errors import PromptError, WeaksegError
+from ..io.nifti_write import export_notes
 from .companions import Claim, Companions, other_channels
 from .edits import Edit, History, Journal, Recovered, recoverable
 from .export import save_mask
@@ -286,7 +287,8 @@ class Workbench:
         self.last_saved = mask.array
         if self.journal is not None:
             self.journal.write_saved()
-        return f"saved {written.name} and its record."
+        notes = "".join(f" Note: {note}" for note in export_notes(mask, written))
+        return f"saved {written.name} and its record.{notes}"
 
     # -- what survives a crash -------------------------------------------------------------
 
