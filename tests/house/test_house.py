@@ -81,6 +81,12 @@ def test_every_public_name_is_there_and_none_is_a_submodule():
     assert set(napari_weakseg.__all__) <= set(dir(napari_weakseg))
 
 
+def test_type_checkers_see_every_public_name_where_it_is():
+    stub = ast.parse((SOURCE / "__init__.pyi").read_text(encoding="utf-8"))
+    seen = {alias.asname: node.module for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == napari_weakseg._HOME
+
+
 def test_core_and_command_line_run_without_qt_and_display(tmp_path):
     code = (
         "import sys\n"
