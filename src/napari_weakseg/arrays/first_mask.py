@@ -125,7 +125,7 @@ def first_mask(image: NDArray[Any], window: Window) -> NDArray[np.float32]:
     return sharpened(image, full, window)
 
 
-def sharpened(image: NDArray[Any], prior: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
+def sharpened(image: NDArray[Any], prior: NDArray[np.float32], window: Window, *, reach: float = 0.08) -> NDArray[np.float32]:
     """Let the random walker draw the boundary of a coarse probability along the image's edges, inside the box.
 
     Parameters
@@ -136,6 +136,8 @@ def sharpened(image: NDArray[Any], prior: NDArray[np.float32], window: Window) -
         The coarse probability.
     window : Window
         Where both lie.
+    reach : float
+        Diffusion length as a share of the object's size: so far may the image move the boundary.
 
     Returns
     -------
@@ -145,8 +147,7 @@ def sharpened(image: NDArray[Any], prior: NDArray[np.float32], window: Window) -
     seeds = np.full(scaled.shape, BACKGROUND, dtype=np.int8)
     seeds[window.box] = FREE
     side = np.ptp(window.points, axis=0) + 1
-    # a diffusion length of 8 % of the object's size: so far may the image move the boundary
-    gamma = float(np.clip((0.08 * np.exp(np.log(side).mean())) ** -2, 0.03, 1.0))
+    gamma = float(np.clip((0.08 * np.exp(np.log(side).mean())) ** -2, 0.03, 1.0)) * (0.08 / reach) ** 2
     spacing = window.spacing / window.spacing.min()
     maps = random_walker(scaled, seeds, spacing=spacing, gamma=gamma, prior=prior, start=prior, tol=1e-2)
     return np.asarray(maps[0])

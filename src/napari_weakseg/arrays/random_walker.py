@@ -79,9 +79,24 @@ def random_walker(
     ValueError
         Without a prior, a missing foreground or background seed: the equation has no unique answer then.
     """
+    order = tuple(int(axis) for axis in np.argsort(np.shape(image), kind="stable"))
+    if order != (0, 1, 2):  # the innermost loop should run along the longest axis
+        maps = [None if a is None else _per_structure(a).transpose(0, *(n + 1 for n in order)) for a in (prior, start)]
+        turned = random_walker(
+            np.transpose(image, order),
+            np.transpose(seeds, order),
+            spacing=np.broadcast_to(spacing, 3)[list(order)],
+            beta=beta,
+            gamma=gamma,
+            prior=maps[0],
+            start=maps[1],
+            tol=tol,
+            max_iterations=max_iterations,
+        )
+        return turned.transpose(0, *(int(n) + 1 for n in np.argsort(order)))
     image = np.asarray(image, dtype=np.float32)
     seeds = np.asarray(seeds)
-    priors = _per_structure(prior)
+    priors = None if prior is None else _per_structure(prior)
     structures = max(int(seeds.max(initial=0)), 0 if priors is None else len(priors))
     if gamma > 0 and (priors is None or len(priors) < structures):
         raise ValueError("a prior weight needs a prior for every structure")
@@ -114,9 +129,9 @@ def random_walker(
 _OUTSIDE = -2
 
 
-def _per_structure(maps: NDArray[np.floating[Any]] | None) -> NDArray[np.floating[Any]] | None:
+def _per_structure(maps: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """(I, J, K) as (1, I, J, K)."""
-    return None if maps is None else (maps[None] if maps.ndim == 3 else maps)
+    return maps[None] if maps.ndim == 3 else maps
 
 
 def _in_halo(maps: NDArray[np.floating[Any]], box: tuple[slice, ...]) -> NDArray[np.float32]:

@@ -84,8 +84,8 @@ class FirstMaskNet(nn.Module):
         self.up = nn.ModuleList([ConditionedBlock(2 * fine, fine, embedded) for fine in widths[:-1]])
         self.head = nn.Conv3d(widths[0], 1, 1)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Logits of the mask.
+    def features(self, x: Tensor, condition: Tensor) -> Tensor:
+        """What the head sees.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class FirstMaskNet(nn.Module):
 
         Returns
         -------
-        Tensor, shape (B, D, H, W)
+        Tensor, shape (B, widths[0], D, H, W)
         """
         embedded = self.embed(condition)
         skips: list[Tensor] = []
@@ -106,5 +106,9 @@ class FirstMaskNet(nn.Module):
         for level in reversed(range(len(self.up))):
             coarse = functional.interpolate(self.narrow[level](x), scale_factor=2, mode="trilinear", align_corners=False)
             x = self.up[level](torch.cat([skips[level], coarse], dim=1), embedded)
-        logits: Tensor = self.head(x)[:, 0]
+        return x
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Logits of the mask, shape (B, D, H, W); arguments as in `features`."""
+        logits: Tensor = self.head(self.features(x, condition))[:, 0]
         return logits

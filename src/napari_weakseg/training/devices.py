@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
+from pathlib import Path
 
 import torch
 
@@ -28,6 +30,16 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type.upper()
+
+
+@lru_cache(maxsize=4)
+def has_fast_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is faster than float32 there: GPUs, and processors with their own instructions for it."""
+    if not device.startswith("cpu"):
+        return True
+    capability = torch.backends.cpu.get_cpu_capability()
+    flags = Path("/proc/cpuinfo")
+    return str(capability) == "AVX512" and flags.exists() and "avx512_bf16" in flags.read_text()
 
 
 def warm_up() -> None:

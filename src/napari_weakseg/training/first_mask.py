@@ -6,7 +6,6 @@ import csv
 import json
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +18,11 @@ from ..networks.first_mask import FirstMaskNet
 from ..networks.first_mask_model import write_first_mask_model
 from ..synthesis.scenes import random_case
 from ..synthesis.user import random_marks
+from .devices import has_fast_bfloat16
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 VALIDATION_SEED = 10**9
 """First number of the seeds of generated volumes that are never trained on."""
@@ -191,15 +192,6 @@ def _step(net: FirstMaskNet, optimiser: torch.optim.Optimizer, batch: tuple[Tens
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimiser.step()
     return float(loss.detach())
-
-
-def has_fast_bfloat16(device: str) -> bool:
-    """Whether bfloat16 is faster than float32 there: GPUs, and processors with their own instructions for it."""
-    if not device.startswith("cpu"):
-        return True
-    capability = torch.backends.cpu.get_cpu_capability()
-    flags = Path("/proc/cpuinfo")
-    return str(capability) == "AVX512" and flags.exists() and "avx512_bf16" in flags.read_text()
 
 
 def validation_dice(widths: tuple[int, ...], weights: dict[str, Tensor], device: str = "cpu", count: int = 16) -> float:

@@ -46,7 +46,6 @@ class SimplePropagationRecipe(Recipe):
             "steps_train": 20000,
             "steps_propagate": 100,
             "steps_retrain": 20000,
-            "widths": (16, 32, 64, 128, 256),
             "optimiser": "sgd",
             "learning_rate": 1e-2,
             "learning_rate_propagate": 1e-4,
@@ -72,7 +71,14 @@ class SimplePropagationRecipe(Recipe):
         0.1, min=0, max=0.5, source=CODE, tooltip="Probability below which a voxel is labelled background"
     )
     marks: bool = knob(True, tooltip="Show the network the points as well as the image; needs points in every volume")
-    widths: tuple[int, ...] = knob((8, 16, 32, 64), min=1, max=512, tooltip="Channels per resolution of the U-Net")
+    start: str = knob(
+        "synthetic",
+        choices=("synthetic", "random"),
+        tooltip="Weights to start from (with marks): learnt from this package's made-up volumes, or none",
+    )
+    widths: tuple[int, ...] = knob(
+        (16, 32, 64, 128, 256), min=1, max=512, source=CODE, tooltip="Channels per resolution of the U-Net (without marks)"
+    )
     patch: tuple[int, ...] = knob(
         (96, 128, 128), min=8, max=512, unit="voxels", source="paper", tooltip="Training patch (without marks)"
     )
@@ -86,16 +92,20 @@ class SimplePropagationRecipe(Recipe):
     )
     batch: int = knob(2, min=1, max=64, source=CODE, tooltip="Patches per step and kind; 1 is slow on a CPU")
     optimiser: str = knob("adam", choices=("adam", "sgd"), tooltip="sgd: Nesterov momentum 0.99, as published, for long runs")
-    learning_rate: float = knob(2e-3, min=0, max=1, tooltip="Learning rate of the first and third stage")
-    learning_rate_propagate: float = knob(5e-4, min=0, max=1, tooltip="Learning rate of the second stage")
-    steps_train: int = knob(100, min=0, max=10**6, tooltip="Steps of the first stage")
-    steps_propagate: int = knob(20, min=0, max=10**6, tooltip="Steps of the second stage")
-    steps_retrain: int = knob(60, min=0, max=10**6, tooltip="Steps of the third stage")
+    learning_rate: float = knob(2e-4, min=0, max=1, tooltip="Learning rate of the first and third stage")
+    learning_rate_propagate: float = knob(1e-4, min=0, max=1, tooltip="Learning rate of the second stage")
+    steps_train: int = knob(24, min=0, max=10**6, tooltip="Steps of the first stage")
+    steps_propagate: int = knob(8, min=0, max=10**6, tooltip="Steps of the second stage")
+    steps_retrain: int = knob(16, min=0, max=10**6, tooltip="Steps of the third stage")
     voxels: int = knob(100, min=2, max=2000, source=CODE, tooltip="Voxels of each kind drawn for contrast and votes")
     temperature: float = knob(0.1, min=0.01, max=10, source=CODE, tooltip="Temperature of the contrastive loss")
     similarity: float = knob(0.96, min=-1, max=1, source=CODE, tooltip="Cosine above which a drawn voxel votes")
     agreement: float = knob(0.96, min=0, max=1, source=CODE, tooltip="Share of votes above which a voxel joins the object")
     propagation_weight: float = knob(0.1, min=0, max=10, source=CODE, tooltip="Weight of the voted voxels' loss")
+    first_share: float = knob(
+        0.4, min=0, max=1, tooltip="Share of the first mask in the result, beside the network (with marks)"
+    )
+    keep_start: float = knob(0.5, min=0, max=1, tooltip="Share of the starting weights in the final ones (with marks)")
     sharpen: bool = knob(True, tooltip="Draw the final boundary at full resolution with the random walker")
     preview_seconds: float = knob(2.0, min=0, max=1e6, unit="s", tooltip="Time between previews; 0 shows none")
     stop_after: tuple[int, ...] = knob((), min=0, hidden=True, tooltip="Steps actually done per stage, for replay")

@@ -54,12 +54,15 @@ class Field:
         Where the object may be: the new mask of stage 2 stays inside it.
     back : callable
         Class probabilities (K, d, h, w) to a list of `ObjectMask` on the volume's grid.
+    condition : ndarray, float32, or None
+        What describes a whole cube with marks (see `arrays.marks.CONDITIONS`).
     """
 
     channels: FloatMap
     labels: NDArray[np.int8]
     box: NDArray[np.bool_]
     back: Callable[[FloatMap], list[ObjectMask]] = field(repr=False)
+    condition: FloatMap | None = None
 
 
 def windows_of(case: Case, recipe: SimplePropagationRecipe) -> list[tuple[Window, int]]:
@@ -105,16 +108,19 @@ def object_masks(case: Case, recipe: SimplePropagationRecipe) -> tuple[list[Obje
 
 
 def marked_fields(
-    case: Case, masks: Sequence[ObjectMask], labels: Sequence[NDArray[np.int8]] | None, *, sharpen: bool
+    case: Case, masks: Sequence[ObjectMask], labels: Sequence[NDArray[np.int8]] | None, recipe: SimplePropagationRecipe
 ) -> list[Field]:
-    """One cube per object, with its points as channels: the network answers for the object whose points it sees."""
+    """One cube per object, with its points as channels: the network answers for the object whose points it sees.
+
+    The way back joins network and first mask (they err in different places) and lets the walker draw the boundary.
+    """
     fields = []
     for index, item in enumerate(masks):
         window = item.window
         if window is None:
             continue
         part = case.volume.array[window.index]
-        cube = marked_cube(np.nan_to_num(part), tuple(window.spacing), points=window.points)
+        cube = marked_cube(np.nan_to_num(part), _triple(window.spacing), points=window.points)
         frame = cube.frame
         pseudo = np.zeros(cube.channels.shape[1:], dtype=np.int8)
         if labels is not None:
@@ -126,16 +132,23 @@ def marked_fields(
         box = cube.channels[4] > -0.15
 
         def back(
-            probability: FloatMap, window: Window = window, part: Any = part, value: int = item.value, frame: Any = frame
+            probability: FloatMap, item: ObjectMask = item, window: Window = window, frame: Any = frame
         ) -> list[ObjectMask]:
             full = np.zeros(window.shape, dtype=np.float32)
             full[frame.window] = frame.from_cube(probability[0])
-            inside = np.zeros(window.shape, dtype=np.float32)
-            inside[window.box] = full[window.box]
-            return [ObjectMask(window, value, sharpened(part, inside, window) if sharpen else inside)]
+            joined = np.zeros(window.shape, dtype=np.float32)
+            joined[window.box] = (1 - recipe.first_share) * full[window.box] + recipe.first_share * item.probability[window.box]
+            if recipe.sharpen:
+                joined = sharpened(case.volume.array[window.index], joined, window, reach=0.03)
+            return [ObjectMask(window, item.value, joined)]
 
-        fields.append(Field(cube.channels, pseudo, box, back))
+        fields.append(Field(cube.channels, pseudo, box, back, cube.condition))
     return fields
+
+
+def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    i, j, k = (float(value) for value in values)
+    return i, j, k
 
 
 def merged(masks: Sequence[ObjectMask], volume: Volume, structures: tuple[Structure, ...]) -> Preview:

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from ...errors import DataError, PromptError
 from ...method import Preview, Result, Step, Weights
+from ...networks.first_mask import FirstMaskNet
+from ...networks.first_mask_model import read_first_mask_model
 from ...networks.unet import UNet
-from ...training.devices import describe_device, pick_device
+from ...training.devices import describe_device, has_fast_bfloat16, pick_device
 from ...training.partial_losses import IGNORE, partial_cross_entropy_loss
 from . import SimplePropagationRecipe, card
 from .contrast import contrastive_loss, draw_voxels
@@ -67,12 +69,16 @@ class Learner:
         self.fields = fields
         self.channels = [torch.from_numpy(field.channels) for field in fields]
         self.labels = [torch.from_numpy(field.labels.astype(np.int64)) for field in fields]
+        self.conditions = [
+            torch.from_numpy(field.condition if field.condition is not None else np.zeros(0)) for field in fields
+        ]
         self.network = self.fresh()
 
-    def fresh(self) -> UNet:
-        """An untrained network; the seed decides its weights."""
+    def fresh(self) -> nn.Module:
+        """The network that a training starts from; the seed decides what is random in it."""
         torch.manual_seed(self.recipe.seed)
-        return UNet(self.channels[0].shape[0], self.classes, self.recipe.widths).to(self.device)
+        network = MarkedNet(self.recipe.start) if self.recipe.marks else UNet(1, self.classes, self.recipe.widths)
+        return network.to(self.device)
 
     def optimiser(self, learning_rate: float) -> torch.optim.Optimizer:
         """Adam, or SGD as published."""
@@ -80,38 +86,41 @@ class Learner:
             return torch.optim.Adam(self.network.parameters(), lr=learning_rate, weight_decay=1e-5)
         return torch.optim.SGD(self.network.parameters(), lr=learning_rate, momentum=0.99, nesterov=True, weight_decay=1e-4)
 
-    def patches(self, foreground: bool) -> tuple[Tensor, Tensor]:
-        """A batch around random lesion (or background) voxels: channels (B, C, ...) and labels (B, ...).
+    def patches(self, foreground: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch around random lesion (or background) voxels: channels (B, C, ...), labels (B, ...), conditions (B, N).
 
         With marks a field is one object's cube and every patch is the whole of it, mirrored at random.
         """
-        images, labels = [], []
+        drawn = []
         for _ in range(self.recipe.batch):
             index = int(torch.randint(len(self.fields), (1,), generator=self.generator))
-            if self.recipe.marks:
-                image, label = self.channels[index], self.labels[index]
-            else:
-                image, label = padded_patch(
-                    self.channels[index], self.labels[index], self.recipe.patch, foreground, self.generator
-                )
+            image, label = self.channels[index], self.labels[index]
             if self.recipe.marks:
                 axes = [axis for axis in range(1, 4) if torch.rand((), generator=self.generator) < 0.5]
                 image, label = image.flip(axes), label.flip([axis - 1 for axis in axes])
-            images.append(image)
-            labels.append(label)
-        return torch.stack(images).to(self.device), torch.stack(labels).to(self.device)
+            else:
+                image, label = padded_patch(image, label, self.recipe.patch, foreground, self.generator)
+            drawn.append((image, label, self.conditions[index]))
+        image, label, condition = (torch.stack(part).to(self.device) for part in zip(*drawn, strict=True))
+        return image, label, condition
+
+    def run(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, K + 1, ...) and features (B, C, ...), in bfloat16 where the processor is good at it."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(self.device.type)):
+            logits, features = self.network(image, condition) if self.recipe.marks else self.network(image)
+        return logits.float(), features.float()
 
     def loss(self, stage: str) -> tuple[Tensor, dict[str, float]]:
         """The loss of one step (equations L1, L2 of the paper; stage 3 has the cross-entropy alone)."""
         recipe = self.recipe
-        image, labels = self.patches(foreground=True)
-        logits, features = self.network(image)
+        image, labels, condition = self.patches(foreground=True)
+        logits, features = self.run(image, condition)
         if recipe.marks:
             loss = balanced_loss(logits, labels)
         else:
             loss = partial_cross_entropy_loss(logits, labels)
-            other_image, other_labels = self.patches(foreground=False)
-            loss = loss + partial_cross_entropy_loss(self.network(other_image)[0], other_labels)
+            other_image, other_labels, other_condition = self.patches(foreground=False)
+            loss = loss + partial_cross_entropy_loss(self.run(other_image, other_condition)[0], other_labels)
         scores = {"cross-entropy": float(loss.detach())}
         flat = features.movedim(1, -1).reshape(-1, features.shape[1])
         for value in range(1, self.classes):
@@ -139,13 +148,30 @@ class Learner:
         image = self.channels[index].to(self.device)
         if self.recipe.marks:
             # a cube and its mirror image: batch 2 keeps the CPU's convolutions off their slow path
-            logits = self.network(torch.stack([image, image.flip(1)]))[0]
-            softmax = logits.softmax(1)
+            condition = self.conditions[index].to(self.device).expand(2, -1)
+            softmax = self.run(torch.stack([image, image.flip(1)]), condition)[0].softmax(1)
             mean = (softmax[0] + softmax[1].flip(1)) / 2
         else:
             mean = whole_volume(self.network, image, self.recipe.patch)
         self.network.train()
         return cast("FloatMap", mean[1:].float().cpu().numpy())
+
+    def join_labels(self) -> None:
+        """Label what first mask and network, before any training here, agree on; leave open what they do not."""
+        recipe = self.recipe
+        for index, field in enumerate(self.fields):
+            first = np.where(field.labels == 1, 0.95, np.where(field.labels == 0, 0.05, 0.5))
+            both = (first + self.probabilities(index)[0]) / 2
+            sure = np.where(both > recipe.sure_inside, 1, np.where(both < recipe.sure_outside, 0, IGNORE))
+            sure[(field.channels[-1] == 0)] = IGNORE
+            if (sure == 1).any():
+                self.labels[index] = torch.from_numpy(sure.astype(np.int64))
+
+    @torch.no_grad()
+    def blend(self, share: float) -> None:
+        """Move the weights back towards those of the start: keeps what they knew of shapes (Wortsman et al., CVPR 2022)."""
+        for now, start in zip(self.network.parameters(), self.fresh().parameters(), strict=True):
+            now.lerp_(start, share)
 
     def relabel(self) -> list[str]:
         """Stage 2's result becomes the labels of stage 3: binary and inside the box; an empty one keeps the old labels."""
@@ -160,6 +186,31 @@ class Learner:
             else:
                 notes.append("the second stage found nothing; the third one learnt from the first labels.")
         return notes
+
+
+class MarkedNet(nn.Module):
+    """The first-mask network as a classifier of two classes that shows its features.
+
+    Parameters
+    ----------
+    start : str
+        ``"synthetic"``: the weights of this package, learnt from made-up volumes alone; ``"random"``: untrained.
+    """
+
+    def __init__(self, start: str) -> None:
+        super().__init__()
+        if start == "synthetic":
+            shipped = read_first_mask_model().net
+            self.net = FirstMaskNet(shipped.widths)
+            self.net.load_state_dict(shipped.state_dict())
+        else:
+            self.net = FirstMaskNet()
+
+    def forward(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, D, H, W) and (B, N) to logits (B, 2, D, H, W), 0 for the background, and features (B, 16, D, H, W)."""
+        features = self.net.features(image, condition)
+        logits = self.net.head(features)
+        return torch.cat([torch.zeros_like(logits), logits], dim=1), features
 
 
 def balanced_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -190,7 +241,7 @@ def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -
         if recipe.max_seconds == 0:
             continue
         fields += (
-            marked_fields(case, masks, labels, sharpen=False)
+            marked_fields(case, masks, labels, recipe)
             if recipe.marks
             else [resampled_field(case, masks, labels, structures, recipe)]
         )
@@ -199,6 +250,8 @@ def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -
         return Weights(card.name, recipe, structures, {}, meta)
     learner = Learner(fields, 2 if recipe.marks else len(structures) + 1, recipe, device)
     learner.network.train()
+    if recipe.marks and recipe.start == "synthetic" and recipe.pseudo_mask == "first mask":
+        learner.join_labels()
     if weights is not None and weights.tensors:
         learner.network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in weights.tensors.items()})
     steps: list[int] = []
@@ -210,6 +263,8 @@ def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -
                 learner.network = learner.fresh()
         done = yield from _train(learner, stage, number, clock, cases[0], structures)
         steps.append(done)
+    if recipe.marks and recipe.start == "synthetic":
+        learner.blend(recipe.keep_start)
     done_recipe = recipe.changed(stop_after=tuple(steps))
     tensors = {name: value.detach().cpu().numpy() for name, value in learner.network.state_dict().items()}
     meta |= {
@@ -275,9 +330,7 @@ def predict(case: Case, weights: Weights) -> Result:
         raise PromptError(f"{case.id} has no extreme points; this network needs six on each object.")
     masks = object_masks(case, recipe)[0] if case.points is not None else []
     fields = (
-        marked_fields(case, masks, None, sharpen=recipe.sharpen)
-        if recipe.marks
-        else [resampled_field(case, masks, None, structures, recipe)]
+        marked_fields(case, masks, None, recipe) if recipe.marks else [resampled_field(case, masks, None, structures, recipe)]
     )
     learner = Learner(fields, int(weights.meta["classes"]), recipe, device)
     learner.network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.tensors.items()})
