@@ -118,6 +118,24 @@ def test_previews_come_while_it_learns():
     assert steps[-1].preview.labels().shape == case.volume.shape
 
 
+def test_a_diverging_stage_is_undone_and_said(monkeypatch):
+    from napari_weakseg.methods.simple_propagation import stages
+
+    case, *_ = two_lesions()
+    loss, calls = stages.Learner.loss, []
+
+    def diverging(learner, stage):
+        calls.append(stage)
+        value, scores = loss(learner, stage)
+        return (value * float("nan") if calls.count("train") == 2 and stage == "train" else value), scores
+
+    monkeypatch.setattr(stages.Learner, "loss", diverging)
+    method = get_method("simple_propagation")
+    _, weights = drain(method.fit([case], new_recipe("simple_propagation", **QUICK)))
+    assert all(np.isfinite(value).all() for value in weights.tensors.values())
+    assert any("not finite in step 2" in note for note in method.predict(case, weights).notes)
+
+
 def test_a_case_without_points_is_refused():
     case, *_ = two_lesions()
     with pytest.raises(PromptError, match="no extreme points"):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...arrays.metrics import dice
 from ...errors import DataError, PromptError
 from ...method import Preview, Result, Step, Weights
 from ...networks.first_mask import FirstMaskNet
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from ...case import Case
     from ...prompts import Structure
     from ...recipe import Recipe
+
+UNLIKE = 0.5
+"""Dice of refined and first mask below which a note asks the user to look."""
 
 STAGES = ("train", "propagate", "retrain")
 SHARES = (0.6, 0.12, 0.28)
@@ -261,7 +265,7 @@ def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -
             notes += learner.relabel()
             if recipe.steps_retrain:
                 learner.network = learner.fresh()
-        done = yield from _train(learner, stage, number, clock, cases[0], structures)
+        done = yield from _train(learner, stage, number, clock, cases[0], structures, notes)
         steps.append(done)
     if recipe.marks and recipe.start == "synthetic":
         learner.blend(recipe.keep_start)
@@ -277,14 +281,21 @@ def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -
 
 
 def _train(
-    learner: Learner, stage: str, number: int, clock: Clock, case: Case, structures: tuple[Structure, ...]
+    learner: Learner,
+    stage: str,
+    number: int,
+    clock: Clock,
+    case: Case,
+    structures: tuple[Structure, ...],
+    notes: list[str],
 ) -> Generator[Step, None, int]:
-    """One stage; returns the steps done."""
+    """One stage; returns the steps done. Diverging ends it, with the weights that it began with."""
     recipe = learner.recipe
     total = (recipe.steps_train, recipe.steps_propagate, recipe.steps_retrain)[number]
     rate = recipe.learning_rate_propagate if stage == "propagate" else recipe.learning_rate
     optimiser = learner.optimiser(rate)
-    shown = time.monotonic()
+    before = {name: value.clone() for name, value in learner.network.state_dict().items()}
+    shown = time.monotonic() if number else float("-inf")  # the network's first word comes at once
     done = 0
     for index in range(total):
         if clock.is_over(number, done):
@@ -294,7 +305,11 @@ def _train(
         optimiser.zero_grad(set_to_none=True)
         loss, scores = learner.loss(stage)
         if not torch.isfinite(loss):
-            raise DataError(f"the loss became {float(loss)} in step {index + 1} of '{stage}'; use a lower learning rate.")
+            learner.network.load_state_dict(before)
+            notes.append(
+                f"the loss of '{stage}' was not finite in step {index + 1}: that stage was undone; lower its learning rate."
+            )
+            break
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(learner.network.parameters(), 12.0)
         optimiser.step()
@@ -335,7 +350,14 @@ def predict(case: Case, weights: Weights) -> Result:
     learner = Learner(fields, int(weights.meta["classes"]), recipe, device)
     learner.network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.tensors.items()})
     objects = [mask for index, field in enumerate(fields) for mask in field.back(learner.probabilities(index))]
-    return _result(merged(objects, case.volume, structures), case, structures, notes)
+    refined = merged(objects, case.volume, structures)
+    if masks:
+        overlap = dice(refined.labels() > 0, merged(masks, case.volume, structures).labels() > 0)
+        if overlap < UNLIKE:
+            notes += (
+                f"the refined mask shares little with the first one (Dice {overlap:.2f}): compare them before you accept.",
+            )
+    return _result(refined, case, structures, notes)
 
 
 def _result(preview: Preview, case: Case, structures: tuple[Structure, ...], notes: tuple[str, ...]) -> Result:
