@@ -203,17 +203,20 @@ class MarkedNet(nn.Module):
 
     def __init__(self, start: str) -> None:
         super().__init__()
+        self.temperature: Tensor
+        self.register_buffer("temperature", torch.ones(()))
         if start == "synthetic":
-            shipped = read_first_mask_model().net
-            self.net = FirstMaskNet(shipped.widths)
-            self.net.load_state_dict(shipped.state_dict())
+            shipped = read_first_mask_model()
+            self.net = FirstMaskNet(shipped.net.widths)
+            self.net.load_state_dict(shipped.net.state_dict())
+            self.temperature.fill_(shipped.temperature)
         else:
             self.net = FirstMaskNet()
 
     def forward(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, D, H, W) and (B, N) to logits (B, 2, D, H, W), 0 for the background, and features (B, 16, D, H, W)."""
         features = self.net.features(image, condition)
-        logits = self.net.head(features)
+        logits = self.net.head(features) / self.temperature
         return torch.cat([torch.zeros_like(logits), logits], dim=1), features
 
 
@@ -230,7 +233,6 @@ def balanced_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -> Generator[Step, None, Weights]:
     """See `napari_weakseg.methods.simple_propagation.fit`."""
     recipe = cast("SimplePropagationRecipe", recipe)
-    begin = time.monotonic()
     if not cases:
         raise DataError("there is no case to learn from; give at least one volume with points.")
     structures = _structures(cases)
@@ -249,6 +251,7 @@ def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -
             if recipe.marks
             else [resampled_field(case, masks, labels, structures, recipe)]
         )
+    begin = time.monotonic()  # what is allowed is time to learn: a slow first mask must not use it up
     meta: dict[str, Any] = {"device": describe_device(device), "notes": notes, "channels": 0, "steps": ()}
     if recipe.max_seconds == 0:
         return Weights(card.name, recipe, structures, {}, meta)
