@@ -54,6 +54,27 @@ def test_several_channels_open_as_layers_of_one_grid(tmp_path, said):
     assert [layer.name for layer in layers] == [f"multi channel {n}" for n in range(3)]
 
 
+def test_a_long_series_is_refused_in_a_sentence_F8(tmp_path, said):
+    path = _save(tmp_path / "series.nii.gz", np.random.default_rng(0).integers(0, 99, (4, 5, 6, 40)).astype(np.int16))
+    assert read(path) == [(None,)]
+    assert "series" in said[0]
+    assert len(said[0].split()) <= 30
+
+
+@pytest.mark.parametrize(("name", "kind"), [("scan", "image"), ("scan_mask", "labels")])
+def test_two_places_open_as_two_layers_F17_F18(tmp_path, said, name, kind):
+    array = np.random.default_rng(0).integers(0, 9, (4, 5, 6)).astype(np.uint8)
+    image = nib.Nifti1Image(array, None)
+    image.set_sform(np.diag([1.0, 1, 3, 1]), 1)
+    image.set_qform(np.diag([-1.0, 1, 3, 1]), 1)
+    image.header.set_xyzt_units("mm")
+    nib.save(image, tmp_path / f"{name}.nii.gz")
+    found = read(str(tmp_path / f"{name}.nii.gz"))
+    assert [(options["name"], what) for _, options, what in found] == [(f"{name} (sform)", kind), (f"{name} (qform)", kind)]
+    assert not np.array_equal(found[0][0], found[1][0])
+    assert any("both are open" in words for words in said)
+
+
 def test_a_mask_opens_as_labels_in_the_palette(tmp_path, said):
     array = np.zeros((4, 5, 6), np.uint8)
     array[1:3, 2, 3] = 2

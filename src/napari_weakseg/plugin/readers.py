@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Ask, WeaksegError
+from ..errors import Ask, DataError, WeaksegError
 from .layers import image_layer_data, labels_layer_data
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 def read(path: str | Sequence[str]) -> list[Any]:
     """Read NIfTI files; a file that cannot be used gives one sentence and no layer.
 
-    A file with several channels gives one layer per channel, a mask (whole numbers 0 to 20, ``mask`` or ``seg`` or
-    ``label`` in its name) gives a labels layer.
+    A file with several channels gives one layer per channel, a mask (whole numbers 0 to 254, ``mask`` or ``seg`` or
+    ``label`` in its name) gives a labels layer. Where the two places that a file stores disagree, both are opened, each
+    under its name: nothing is guessed, and nothing has to be answered in a dialog.
     """
     from napari.utils.notifications import show_error, show_warning
 
@@ -50,22 +51,42 @@ def read(path: str | Sequence[str]) -> list[Any]:
 
 
 def _read_one(path: Path) -> list[LayerData]:
-    from ..io.names import without_suffix
-    from ..io.nifti import read_mask, read_volume
+    from napari.utils.notifications import show_warning
+
+    from ..io.names import shown, without_suffix
 
     stem = without_suffix(path)
-    if _named_as_mask(stem):
+    try:
+        return _read_at(path, stem, None)
+    except Ask as question:
+        if question.argument != "prefer":
+            raise
+        forms = question.choices
+    layers = [layer for form in forms for layer in _read_at(path, f"{stem} ({form})", form)]
+    show_warning(f"{shown(path)}: the two places it stores disagree; both are open, remove the layer at the wrong one.")
+    return layers
+
+
+def _read_at(path: Path, name: str, prefer: str | None) -> list[LayerData]:
+    from ..io.names import shown
+    from ..io.nifti import read_mask, read_volume
+
+    if _named_as_mask(name):
         try:
-            return [_as_labels(read_mask(path), stem)]
+            return [_as_labels(read_mask(path, prefer=prefer), name)]
+        except Ask:
+            raise
         except WeaksegError:
             pass  # not whole numbers after all: it is shown as an image
     try:
-        return [image_layer_data(read_volume(path, name=stem))]
+        return [image_layer_data(read_volume(path, name=name, prefer=prefer))]
     except Ask as question:
-        if question.argument != "volume_index" or not 0 < len(question.choices) <= MOST_CHANNELS:
+        if question.argument != "volume_index":
             raise
         count = len(question.choices)
-    channels = [read_volume(path, name=f"{stem} channel {n}", volume_index=n) for n in range(count)]
+    if not 0 < count <= MOST_CHANNELS:
+        raise DataError(f"{shown(path)} is a series of volumes; save the one you need in a file of its own.")
+    channels = [read_volume(path, name=f"{name} channel {n}", volume_index=n, prefer=prefer) for n in range(count)]
     return [image_layer_data(channel) for channel in channels]
 
 
