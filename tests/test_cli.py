@@ -212,6 +212,15 @@ def test_a_name_cannot_break_lines_or_steer_the_terminal(desk, capsys):
     }
 
 
+def test_a_record_that_would_hold_a_path_is_refused_and_no_mask_is_left(desk, capsys):
+    points = json.loads((desk / "points.json").read_text())
+    points["structures"][0]["name"] = "/home/somebody/lesion"
+    (desk / "points.json").write_text(json.dumps(points))
+    assert main([*SEGMENT, "--record", "record.json"]) == 2
+    assert "path" in capsys.readouterr().err.splitlines()[-1]
+    assert {path.name for path in desk.iterdir()} == {"image.nii.gz", "reference.nii.gz", "points.json"}
+
+
 def test_a_source_that_changed_is_noted(desk, capsys, monkeypatch):
     import fake_method
 

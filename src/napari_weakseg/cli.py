@@ -115,9 +115,9 @@ def _segment(options: argparse.Namespace, screen: Screen) -> None:
     export = export_notes(result, options.output)
     for note in dict.fromkeys([*volume.notes, *(reference.notes if reference else ()), *result.notes, *export]):
         screen.note(note)
-    write_mask(result, options.output)
-    if options.record is not None:
+    if options.record is not None:  # first: a record that is refused leaves no mask behind
         write_record(result.record, options.record)
+    write_mask(result, options.output)
     if options.overview is not None:
         from .overview import write_overview
 
