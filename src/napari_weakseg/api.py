@@ -93,7 +93,10 @@ def steps(
     case = _checked(case, room.card.prompts, needs_marks=weights is None)
     began = time.monotonic()
     durations: dict[str, float] = {}
-    notes = [*case.volume.notes, *(case.points.notes if case.points is not None else ())]
+    notes = [
+        *case.volume.notes,
+        *(note for marks in (case.points, case.scribbles) if marks is not None for note in marks.notes),
+    ]
     fitted = weights is None
     if weights is None:
         fit = room.fit([case], recipe, None)
@@ -227,8 +230,10 @@ def _checked(case: Case, takes: tuple[str, ...], *, needs_marks: bool) -> Case:
         raise DataError(f"{case.volume.name} holds no finite value; choose another image.")
     if case.reference is not None and not case.volume.same_grid(case.reference):
         raise GeometryError(f"{case.reference.name} does not lie on the image's grid; resample it first.")
-    if case.scribbles is not None and case.scribbles.labels.shape != case.volume.shape:
-        raise GeometryError(f"the strokes {case.scribbles.labels.shape} do not fit the image {case.volume.shape}.")
+    if case.scribbles is not None and "scribbles" in takes:
+        case = replace(case, scribbles=case.scribbles.checked(case.volume))
+    if case.image_label is not None and "image_label" in takes:
+        case.image_label.checked(case.volume)
     if case.points is None:
         return case
     points = case.points

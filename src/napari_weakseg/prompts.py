@@ -290,10 +290,13 @@ class Scribbles:
         0 = not marked, 1..C = structures, 255 = background stroke.
     structures : tuple of Structure
         The structures that the values refer to.
+    notes : tuple of str
+        What is odd about them but usable.
     """
 
     labels: NDArray[np.uint8]
     structures: tuple[Structure, ...]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         labels = np.asarray(self.labels)
@@ -304,6 +307,30 @@ class Scribbles:
             raise PromptError(f"the strokes hold the value {unknown[0]}, which no structure has; state what it means.")
         object.__setattr__(self, "labels", labels.astype(np.uint8, copy=False))
         object.__setattr__(self, "structures", structures)
+
+    def checked(self, volume: Volume) -> Scribbles:
+        """The strokes that can be used on `volume`; what was dropped or is scarce is in ``notes``.
+
+        Raises
+        ------
+        PromptError
+            Another shape than the volume's, or nothing is marked.
+        """
+        if self.labels.shape != volume.shape:
+            raise PromptError(f"the strokes {self.labels.shape} do not fit the image {volume.shape}; draw them on it.")
+        notes = list(self.notes)
+        blind = ~np.isfinite(volume.array) & (self.labels != 0)
+        if blind.any():
+            notes.append(f"{int(blind.sum()):,} marked voxels are not finite in the image; their strokes were dropped.")
+        labels = np.where(blind, np.uint8(0), self.labels)
+        values, counts = np.unique(labels[labels != 0], return_counts=True)
+        if len(values) == 0:
+            raise PromptError("there are no strokes; draw some on each structure and on the background.")
+        if len(values) == 1:
+            notes.append("all strokes are of one kind: little can be learnt without some on the rest.")
+        if (counts == 1).any():
+            notes.append("a stroke is a single voxel: draw more, or the mask is little more than a guess.")
+        return replace(self, labels=labels, notes=tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -325,7 +352,24 @@ class ImageLabel:
     slice_axis: int = 2
 
     def __post_init__(self) -> None:
-        labels: Iterable[int] = (self.label,) if isinstance(self.label, int) else self.label
+        if len(self.classes) < 2:
+            raise PromptError("image-level labels need two classes at least, for example normal and lesion.")
+        labels: Iterable[Any] = self.label if isinstance(self.label, list | tuple) else (self.label,)
         for label in labels:
+            if isinstance(label, bool) or not isinstance(label, int | np.integer):
+                raise PromptError(f"the image-level label {label!r} is no number; give the place of its class, from 0.")
             if not 0 <= label < len(self.classes):
                 raise PromptError(f"the image-level label {label} has no class name among {self.classes}.")
+
+    def checked(self, volume: Volume) -> ImageLabel:
+        """The same label, if it has one entry per slice of `volume` or is for the whole of it.
+
+        Raises
+        ------
+        PromptError
+            Fewer or more labels than slices.
+        """
+        count = volume.shape[self.slice_axis]
+        if not isinstance(self.label, int | np.integer) and len(self.label) != count:
+            raise PromptError(f"there are {len(self.label)} labels for {count} slices of {volume.name}; give one for each.")
+        return self

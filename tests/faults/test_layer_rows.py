@@ -121,12 +121,9 @@ def test_a_labels_layer_that_is_a_pyramid_is_refused_P15(name):
 
 
 def test_a_labels_layer_of_another_shape_than_the_image_is_refused_P15(image):
-    import napari_weakseg as ws
-
     strokes = from_layer(Labels(np.ones((4, 5, 6), np.uint8), name="scan scribbles"))
-    case = ws.Case("case", {"image": VOLUME}, points=ws.ExtremePoints.from_points(SIX, VOLUME), scribbles=strokes)
-    with pytest.raises(GeometryError, match="do not fit"):
-        ws.segment(case, recipe=ws.new_recipe(max_seconds=0))
+    with pytest.raises(PromptError, match="do not fit"):
+        strokes.checked(VOLUME)
 
 
 def test_a_lazy_labels_layer_is_read_P15():
