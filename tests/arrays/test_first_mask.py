@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from napari_weakseg.arrays.extreme_points import simulate_points
-from napari_weakseg.arrays.first_mask import Window, clean_mask, first_mask, scaled_intensity
+from napari_weakseg.arrays.first_mask import Window, clean_mask, first_mask
+from napari_weakseg.arrays.intensity import scaled_intensity
 from napari_weakseg.arrays.tangent_ellipsoid import ellipsoid_radius, tangent_ellipsoid
 
 

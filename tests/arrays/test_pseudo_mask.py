@@ -7,7 +7,8 @@ import pytest
 
 from napari_weakseg.arrays.extreme_points import box_of, simulate_points
 from napari_weakseg.arrays.first_mask import Window
-from napari_weakseg.arrays.pseudo_mask import background_ring, object_paths, published_pseudo_mask
+from napari_weakseg.arrays.object_paths import object_paths
+from napari_weakseg.arrays.pseudo_mask import background_ring, published_pseudo_mask
 
 
 def ball(shape=(40, 40, 40), radius=10, centre=None):
@@ -19,7 +20,7 @@ def test_paths_lie_in_a_clear_object():
     body = ball()
     window = Window.around(simulate_points(body), body.shape)
     image = (body + 0.1 * np.random.default_rng(0).standard_normal(body.shape))[window.index]
-    paths = object_paths(image, window)
+    paths = object_paths(image, window.points)
     assert paths.any()
     assert (paths & body[window.index]).sum() / paths.sum() > 0.9
 
@@ -67,4 +68,4 @@ def test_a_tiny_object_is_not_swallowed_by_its_own_dilation():
     body = np.zeros((20, 20, 20), dtype=bool)
     body[9:11, 9:12, 9:11] = True
     window = Window.around(simulate_points(body), body.shape)
-    assert object_paths((body * 1.0)[window.index], window).sum() <= 12
+    assert object_paths((body * 1.0)[window.index], window.points).sum() <= 12

@@ -5,7 +5,8 @@ r"""The classical first mask: everything six clicks say without a network, in we
 3. *Appearance*: log-likelihood ratio of joint histograms (intensity, and intensity of the wider surroundings) inside
    and outside. They start from the ellipsoid's core and the places just inside the six points, against everything
    outside the box, and are re-estimated a few times with the posterior (as in GrabCut, Rother et al. 2004).
-4. *Edges*: watersheds of the gradient magnitude from the ellipsoid's core at several radii vote.
+4. *Edges*: watersheds of the gradient magnitude vote, from the ellipsoid's core at several radii and from minimum-cost paths
+   between opposite points (`object_paths`), and a random walker from the same paths.
 5. The three are added as logits, and a random walker with that prior (`random_walker`) draws the boundary at the
    volume's own resolution, inside the box, which is tight.
 """
@@ -19,14 +20,13 @@ import numpy as np
 from scipy import ndimage
 
 from .extreme_points import box_of
+from .intensity import averaged, block_factors, scaled_intensity
+from .object_paths import object_paths
 from .random_walker import BACKGROUND, FREE, random_walker
 from .tangent_ellipsoid import ellipsoid_radius
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-WORKING_SIDE = 64
-"""Largest side of the working grid in voxels."""
 
 MARGIN = 0.25
 """Margin of the window around the box, as a share of the box's side: appearance outside is learnt there. It scales with
@@ -36,6 +36,20 @@ SLACK = 1
 """Voxels by which a click may miss: the mask may reach that far beyond the box of the points."""
 
 BINS = 16
+"""Levels of each of the two intensities in the joint histograms."""
+
+REACH = 0.06
+"""How far the image may move the boundary of the prior, as a share of the object's size."""
+
+BETA = 1000.0
+"""How much an edge stops the walker that draws the boundary."""
+
+SHAPE_WEIGHT, APPEARANCE_WEIGHT = 1.2, 0.6
+"""Weights of the logits beside that of the edges, which is 1: chosen on the development cases, once for all sets."""
+
+WALKER_VOTES, WALKER_BETA = 3, 8000.0
+"""Votes of the random walker from the paths, and how much an edge stops it."""
+
 CORES = (0.4, 0.55, 0.7)
 RIMS = (1.35, 1.45, 1.6)
 """Radii inside which a watershed starts as object, and outside which as background; one vote per pair."""
@@ -91,17 +105,6 @@ class Window:
         return i, j, k
 
 
-def scaled_intensity(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Intensities with the 1st and 99th percentile at 0 and 1, clipped; non-finite voxels become the minimum, float32."""
-    array = np.asarray(image, dtype=np.float32)
-    finite = np.isfinite(array)
-    if not finite.all():
-        array = np.where(finite, array, array[finite].min() if finite.any() else 0)
-    step = max(1, array.size // 200_000)  # percentiles of a part are as good and do not sort millions
-    low, high = np.percentile(array.ravel()[::step], (1, 99))
-    return np.asarray(np.clip((array - low) / max(float(high - low), 1e-12), 0, 1), dtype=np.float32)
-
-
 def first_mask(image: NDArray[Any], window: Window) -> NDArray[np.float32]:
     """Probability that a voxel belongs to the object, from its six points alone.
 
@@ -118,14 +121,14 @@ def first_mask(image: NDArray[Any], window: Window) -> NDArray[np.float32]:
         0 outside the box of the points; threshold 0.5, see `clean_mask`.
     """
     scaled = scaled_intensity(image)
-    factors = np.maximum(1, np.ceil(np.array(scaled.shape) / WORKING_SIDE).astype(int))
+    factors = block_factors(scaled.shape)
     prior = _prior(averaged(scaled, factors), (window.points + 0.5) / factors - 0.5, window.spacing * factors)
     full = np.zeros(scaled.shape, dtype=np.float32)
     full[window.box] = _at(prior, factors, window.box)
     return sharpened(image, full, window)
 
 
-def sharpened(image: NDArray[Any], prior: NDArray[np.float32], window: Window, *, reach: float = 0.08) -> NDArray[np.float32]:
+def sharpened(image: NDArray[Any], prior: NDArray[np.float32], window: Window, *, reach: float = REACH) -> NDArray[np.float32]:
     """Let the random walker draw the boundary of a coarse probability along the image's edges, inside the box.
 
     Parameters
@@ -149,7 +152,7 @@ def sharpened(image: NDArray[Any], prior: NDArray[np.float32], window: Window, *
     side = np.ptp(window.points, axis=0) + 1
     gamma = float(np.clip((0.08 * np.exp(np.log(side).mean())) ** -2, 0.03, 1.0)) * (0.08 / reach) ** 2
     spacing = window.spacing / window.spacing.min()
-    maps = random_walker(scaled, seeds, spacing=spacing, gamma=gamma, prior=prior, start=prior, tol=1e-2)
+    maps = random_walker(scaled, seeds, spacing=spacing, beta=BETA, gamma=gamma, prior=prior, start=prior, tol=1e-2)
     return np.asarray(maps[0])
 
 
@@ -165,17 +168,6 @@ def clean_mask(probability: NDArray[np.floating[Any]], window: Window, *, thresh
         held[0] = 0
         mask = components == held.argmax()
     return np.asarray(ndimage.binary_fill_holes(mask), dtype=bool)
-
-
-def averaged(image: NDArray[np.float32], factors: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-    """Means over blocks of `factors` voxels; the last block repeats the edge."""
-    if (factors == 1).all():
-        return image
-    pad = [(0, int(-n % f)) for n, f in zip(image.shape, factors, strict=True)]
-    padded = np.pad(image, pad, mode="edge")
-    i, j, k = (n // f for n, f in zip(padded.shape, factors, strict=True))
-    blocks = padded.reshape(i, factors[0], j, factors[1], k, factors[2])
-    return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float32))
 
 
 def _at(coarse: NDArray[np.float32], factors: NDArray[np.integer[Any]], box: tuple[slice, ...]) -> NDArray[np.float32]:
@@ -197,13 +189,9 @@ def _prior(image: NDArray[np.float32], points: NDArray[np.float64], spacing: NDA
     inside[tuple(slice(a, b) for a, b in box_of(points, image.shape, margin=SLACK).T)] = True
     shape = SHAPE_WEIGHT * np.clip(1 - radius**2, -2, 1)
     look = _appearance(image, points, spacing, radius, inside, shape)
-    votes = _edge_votes(image, spacing, radius, inside)
-    logit = shape + look + EDGE_WEIGHT * _logit(votes)
+    votes = _edge_votes(image, points, spacing, radius, inside)
+    logit = shape + APPEARANCE_WEIGHT * look + _logit(votes)
     return np.where(inside, 1 / (1 + np.exp(-np.clip(logit, -12, 12))), 0).astype(np.float32)
-
-
-SHAPE_WEIGHT = 1.5
-EDGE_WEIGHT = 1.0
 
 
 def _logit(probability: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
@@ -261,16 +249,29 @@ def _histogram(cell: NDArray[np.integer[Any]], weight: NDArray[np.floating[Any]]
 
 
 def _edge_votes(
-    image: NDArray[np.float32], spacing: NDArray[np.float64], radius: NDArray[np.float32], inside: NDArray[np.bool_]
+    image: NDArray[np.float32],
+    points: NDArray[np.float64],
+    spacing: NDArray[np.float64],
+    radius: NDArray[np.float32],
+    inside: NDArray[np.bool_],
 ) -> NDArray[np.floating[Any]]:
-    """Share of the watersheds, from several cores, in which a voxel falls to the object, slightly blurred."""
+    """Share of the votes for the object, slightly blurred: watersheds from cores and from paths, a walker from paths."""
     from skimage.segmentation import watershed
 
-    gradient = ndimage.gaussian_gradient_magnitude(image, 1.0)
+    gradient = ndimage.gaussian_gradient_magnitude(image, 0.5)
     votes = np.zeros(image.shape, dtype=np.float32)
+    count = 0
     for core, rim in zip(CORES, RIMS, strict=True):
         markers = np.where(~inside | (radius > rim), 2, np.where(radius < core, 1, 0))
         if not (markers == 1).any():
             markers[np.unravel_index(int(radius.argmin()), radius.shape)] = 1
         votes += watershed(gradient, markers) == 1
-    return np.asarray(ndimage.gaussian_filter(votes / len(CORES), 0.7 * spacing.min() / spacing))
+        count += 1
+    background = ~inside | (radius > 1.55)
+    paths = object_paths(image, points, spacing) & ~background
+    if paths.any() and background.any():
+        votes += watershed(gradient, np.where(paths, 1, np.where(background, 2, 0))) == 1
+        seeds = np.where(paths, 1, np.where(background, BACKGROUND, FREE)).astype(np.int8)
+        votes += WALKER_VOTES * random_walker(image, seeds, beta=WALKER_BETA, tol=1e-2)[0]
+        count += 1 + WALKER_VOTES
+    return np.asarray(ndimage.gaussian_filter(votes / count, 0.7 * spacing.min() / spacing))

@@ -12,62 +12,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 
-from .extreme_points import box_of, order_points
-from .first_mask import WORKING_SIDE, Window, averaged, scaled_intensity
+from .extreme_points import box_of
+from .intensity import scaled_intensity
+from .object_paths import object_paths
 from .random_walker import BACKGROUND, FOREGROUND, FREE, random_walker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SMALL = 100
-"""Lesions whose box holds fewer voxels than this get paths without dilation."""
-
-
-def object_paths(image: NDArray[Any], window: Window) -> NDArray[np.bool_]:
-    """Three minimum-cost paths between opposite points: voxels that should lie inside the object.
-
-    The cost of a step is gradient magnitude (Sobel, divided by its 99th percentile) times the step's length, on a grid of
-    at most 64 voxels per axis, since at full resolution the paths take longer than the walker.
-
-    Parameters
-    ----------
-    image : ndarray, shape of `window`
-        Intensities.
-    window : Window
-        Where it lies, with the points.
-
-    Returns
-    -------
-    ndarray of bool, shape of `window`
-        Never empty; inside the box.
-    """
-    from skimage.graph import MCP_Geometric
-
-    factors = np.maximum(1, np.ceil(np.array(window.shape) / WORKING_SIDE).astype(int))
-    coarse = averaged(scaled_intensity(image), factors)
-    gradient = np.sqrt(sum(np.square(ndimage.sobel(coarse, axis=axis)) for axis in range(3)))
-    cost = gradient / max(float(np.percentile(gradient, 99)), 1e-6) + 0.01
-    points = np.clip(np.round((order_points(window.points) + 0.5) / factors - 0.5), 0, np.array(coarse.shape) - 1).astype(int)
-    small = np.prod(np.ptp(window.points, axis=0) + 1) < SMALL
-    paths = np.zeros(coarse.shape, dtype=bool)
-    for low, high in points.reshape(3, 2, 3):
-        walk = MCP_Geometric(cost, sampling=tuple(window.spacing * factors))
-        walk.find_costs([tuple(low)], [tuple(high)])
-        path = np.array(walk.traceback(tuple(high)))
-        # the ends lie on the surface: one voxel of dilation there would leave the object
-        path = path[1:-1] if len(path) > 2 and not small else path
-        paths[tuple(path.T)] = True
-    if not small:
-        paths = ndimage.binary_dilation(paths, np.ones((3, 3, 3), dtype=bool))
-    full = paths
-    for axis, factor in enumerate(factors):
-        full = np.repeat(full, factor, axis=axis)
-    full = full[tuple(slice(0, n) for n in window.shape)].copy()
-    keep = np.zeros_like(full)
-    keep[tuple(slice(a, b) for a, b in box_of(window.points, window.shape).T)] = True
-    return full & keep
+    from .first_mask import Window
 
 
 def background_ring(window: Window, ring: tuple[int, int, int]) -> NDArray[np.bool_]:
@@ -120,7 +74,7 @@ def published_pseudo_mask(
     """
     scaled = scaled_intensity(image)
     box = tuple(slice(int(a), int(b)) for a, b in box_of(window.points, window.shape).T)
-    paths = object_paths(image, window)
+    paths = object_paths(image, window.points, window.spacing)
     seeds = np.full(window.shape, FREE, dtype=np.int8)
     seeds[background_ring(window, ring)] = BACKGROUND
     seeds[paths] = FOREGROUND
