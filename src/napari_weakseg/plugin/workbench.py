@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer
+    from napari.layers import Image
     from numpy.typing import NDArray
 
     from ..recipe import Recipe
@@ -351,11 +351,6 @@ class Workbench:
     def open_objects(self) -> tuple[ObjectKey, ...]:
         """Complete objects that are not finished."""
         return open_objects(self.session)
-
-    def owns(self, layer: Layer, role: str) -> bool:
-        """Whether a layer is this image's layer of that role."""
-        found = None if self.layers is None else self.layers.find(role)
-        return found is not None and bool(found == layer)
 
 
 def _lost(known: FloatArray, seen: FloatArray) -> set[int]:

@@ -11,6 +11,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from ...errors import WeaksegError
+from ...io.names import file_name
 from ...methods import DEFAULT, get_method
 from ..companions import other_channels, short_name
 from ..edits import purge
@@ -373,7 +374,8 @@ class ExtremePointsPanel(QWidget):
         if self.bench.layers is None or self.bench.layers.find("mask") is None:
             self._say("there is no mask yet; accept one first.")
             return
-        dialog = QFileDialog(self, "Save mask", f"{self.bench.layers.image.name}_mask.nii.gz", "NIfTI (*.nii.gz *.nii)")
+        name = f"{file_name(self.bench.layers.image.name, fallback='image')}_mask.nii.gz"
+        dialog = QFileDialog(self, "Save mask", name, "NIfTI (*.nii.gz *.nii)")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setFileMode(QFileDialog.FileMode.AnyFile)
         dialog.fileSelected.connect(self.save_to)
