@@ -111,7 +111,7 @@ def _summary(methods: dict[str, dict[str, dict[str, float]]], of_set: dict[str, 
         shown = [f"{v:.2f}" if v < max(values) else f"**{v:.2f}**" for v in values]
         rows.append([label, f"{median('watershed', names):.2f}", f"{shown[0]} {best}", *shown[1:]])
     intro = (
-        "Median Dice of six simulated clicks (jitter one voxel) on real volumes, one seed; the best in bold. Peers are tuned.\n"
+        "Median Dice of six simulated clicks (jitter one voxel) on real volumes; the best in bold, peers tuned.\n"
     )
     return intro + "\n" + _table(["set (cases)", "watershed", "best stock peer of the set", *ours], rows)
 
