@@ -18,12 +18,16 @@ def block_factors(shape: tuple[int, ...]) -> NDArray[np.int64]:
     return np.maximum(1, np.ceil(np.array(shape) / WORKING_SIDE)).astype(np.int64)
 
 
-def scaled_intensity(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Intensities with the 1st and 99th percentile at 0 and 1, clipped; non-finite voxels become the minimum, float32."""
+def finite_intensity(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Intensities as float32; voxels that are not finite take the minimum of the others (0 if there are none)."""
     array = np.asarray(image, dtype=np.float32)
     finite = np.isfinite(array)
-    if not finite.all():
-        array = np.where(finite, array, array[finite].min() if finite.any() else 0)
+    return array if finite.all() else np.where(finite, array, array[finite].min() if finite.any() else np.float32(0))
+
+
+def scaled_intensity(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Intensities with the 1st and 99th percentile at 0 and 1, clipped; non-finite voxels become the minimum, float32."""
+    array = finite_intensity(image)
     step = max(1, array.size // 200_000)  # percentiles of a part are as good and do not sort millions
     low, high = np.percentile(array.ravel()[::step], (1, 99))
     return np.asarray(np.clip((array - low) / max(float(high - low), 1e-12), 0, 1), dtype=np.float32)

@@ -121,19 +121,23 @@ def read_first_mask_model(path: Path = SHIPPED) -> FirstMaskModel:
     sidecar = path.with_suffix(".json")
     if not path.exists() or not sidecar.exists():
         raise DataError(f"the weights {path.name} or their description are missing; install the package again.")
-    card = json.loads(sidecar.read_text())
+    try:
+        card = json.loads(sidecar.read_text())
+        widths = tuple(int(width) for width in card["widths"])
+        temperature = float(card["temperature"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{sidecar.name} does not describe the weights beside it; install the package again.") from error
     data = path.read_bytes()
     digest = sha256(data).hexdigest()
     if card.get("format") != FORMAT or card.get("channels") != list(CHANNELS) or card.get("conditions") != list(CONDITIONS):
         raise DataError(f"{path.name} was made for another version of this package; use the weights that came with it.")
     if digest != card.get("sha256"):
         raise DataError(f"{path.name} is damaged: its hash is not the recorded one; install the package again.")
-    widths = tuple(int(width) for width in card["widths"])
     if len(widths) != 4 or not all(4 <= width <= 512 for width in widths):
         raise DataError(f"{path.name} describes a network of widths {widths}, which cannot be built; use other weights.")
     net = FirstMaskNet(widths)
     net.load_state_dict({name: value.float() for name, value in load(data).items()})
-    return FirstMaskModel(net, float(card["temperature"]), digest)
+    return FirstMaskModel(net, temperature, digest)
 
 
 def write_first_mask_model(net: FirstMaskNet, path: Path, *, temperature: float, record: dict[str, Any]) -> Path:

@@ -29,7 +29,8 @@ def describe_device(device: torch.device) -> str:
     """For a panel and a record: ``"CPU, 2 threads"`` or the accelerator's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type.upper()
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' * (threads != 1)}" if device.type == "cpu" else device.type.upper()
 
 
 @lru_cache(maxsize=4)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...arrays.extreme_points import box_of
 from ...arrays.first_mask import Window, clean_mask, first_mask, sharpened
+from ...arrays.intensity import finite_intensity
 from ...arrays.marks import marked_cube
 from ...arrays.pseudo_mask import published_pseudo_mask
 from ...errors import PromptError
@@ -89,8 +91,31 @@ def windows_of(case: Case, recipe: SimplePropagationRecipe) -> list[tuple[Window
     return list(zip(made, points.values.tolist(), strict=True))
 
 
+FIRST_MASK_KNOBS = ("pseudo_mask", "rounds", "beta", "crop_margin", "ring", "sure_inside", "sure_outside")
+"""Settings that first mask and pseudo-labels depend on."""
+
+_LAST: WeakKeyDictionary[Case, tuple[Any, tuple[list[ObjectMask], list[NDArray[np.int8]]]]] = WeakKeyDictionary()
+"""What `object_masks` found last for a case that is still in use: fitting and predicting ask for the same."""
+
+
 def object_masks(case: Case, recipe: SimplePropagationRecipe) -> tuple[list[ObjectMask], list[NDArray[np.int8]]]:
     """First mask and pseudo-labels (-1, 0, 1) of every object, each in its window."""
+    asked = (
+        recipe.pseudo_mask,
+        recipe.rounds,
+        recipe.beta,
+        recipe.crop_margin,
+        recipe.ring,
+        recipe.sure_inside,
+        recipe.sure_outside,
+    )
+    known = _LAST.get(case)
+    if known is None or known[0] != asked:
+        known = _LAST[case] = (asked, _object_masks(case, recipe))
+    return known[1]
+
+
+def _object_masks(case: Case, recipe: SimplePropagationRecipe) -> tuple[list[ObjectMask], list[NDArray[np.int8]]]:
     masks, labels = [], []
     image = case.volume.array
     for window, value in windows_of(case, recipe):
@@ -120,7 +145,7 @@ def marked_fields(
         if window is None:
             continue
         part = case.volume.array[window.index]
-        cube = marked_cube(np.nan_to_num(part), _triple(window.spacing), points=window.points)
+        cube = marked_cube(finite_intensity(part), _triple(window.spacing), points=window.points)
         frame = cube.frame
         pseudo = np.zeros(cube.channels.shape[1:], dtype=np.int8)
         if labels is not None:

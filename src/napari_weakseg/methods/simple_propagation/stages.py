@@ -256,6 +256,8 @@ def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -
     if recipe.max_seconds == 0:
         return Weights(card.name, recipe, structures, {}, meta)
     learner = Learner(fields, 2 if recipe.marks else len(structures) + 1, recipe, device)
+    if recipe.marks and recipe.start == "synthetic":
+        meta["start_sha256"] = read_first_mask_model().digest
     learner.network.train()
     if recipe.marks and recipe.start == "synthetic" and recipe.pseudo_mask == "first mask":
         learner.join_labels()

@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
+from ...arrays.intensity import finite_intensity
 from ...training.partial_losses import IGNORE
 from .fields import Field, FloatMap, ObjectMask
 
@@ -42,7 +43,7 @@ def resampled_field(
     def turned(array: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(apply_orientation(array, to_ras)).transpose(2, 1, 0)
 
-    image = turned(np.nan_to_num(volume.array.astype(np.float32)))
+    image = turned(finite_intensity(volume.array))
     spacing = turned_spacing = np.array(volume.spacing)[np.argsort(to_ras[:, 0])][::-1]
     target = np.array(recipe.grid_spacing) if volume.spacing_known else spacing
     shape = np.maximum(1, np.floor(turned_spacing / target * np.array(image.shape)).astype(int))
