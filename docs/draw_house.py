@@ -21,7 +21,13 @@ ROWS = [  # y, height, boxes: (x, width, title, lines, colour)
                 "panels, layers, session, edits, workers,\nreaders, writers: napari and Qt live only here",
                 "#F6D5B0",
             ),
-            (5.2, 4.6, "cli.py", "weakseg segment, evaluate, demo,\nsimulate-points, replay, methods, sample-data", "#F6D5B0"),
+            (
+                5.2,
+                4.6,
+                "cli.py",
+                "weakseg segment, evaluate, demo,\nsimulate-points, replay, methods, sample-data,\ntrain-first-mask",
+                "#F6D5B0",
+            ),
         ],
     ),
     (
@@ -45,26 +51,35 @@ ROWS = [  # y, height, boxes: (x, width, title, lines, colour)
         ],
     ),
     (
-        2.85,
-        0.95,
+        2.95,
+        1.0,
         [
-            (0.2, 2.5, "networks/", "U-Nets", "#BFE3CF"),
+            (0.2, 2.5, "networks/", "U-Nets; weights that they\nstart from lie in models/", "#BFE3CF"),
             (3.2, 3.9, "training/", "partial losses, devices,\nfirst-mask network", "#BFE3CF"),
             (7.6, 1.7, "synthesis/", "volumes from\nrandom numbers", "#BFE3CF"),
         ],
     ),
     (
         1.45,
-        0.95,
-        [(0.2, 6.9, "arrays/", "extreme points, first mask, random walker, metrics: plain arrays in and out", "#DCD3EA")],
+        1.15,
+        [
+            (
+                0.2,
+                6.9,
+                "arrays/",
+                "extreme points, object paths, tangent ellipsoid, intensity, first mask,\n"
+                "pseudo-mask, random walker, marks, metrics: plain arrays in and out",
+                "#DCD3EA",
+            ),
+        ],
     ),
     (0.1, 0.95, [(0.2, 9.6, "the words", "volume, prompts, case, recipe, method, errors: numpy only", "#E3E3E3")]),
 ]
 ARROWS = [
     ((2.5, 7.55), (2.5, 7.0)), ((7.5, 7.55), (7.5, 7.0)),
     ((3.6, 6.0), (3.6, 5.45)), ((8.6, 6.0), (8.6, 5.45)),
-    ((1.4, 4.3), (1.4, 3.8)), ((5.2, 4.3), (5.2, 3.8)), ((3.2, 3.3), (2.7, 3.3)), ((7.1, 3.3), (7.6, 3.3)),
-    ((1.4, 2.85), (1.4, 2.4)), ((5.2, 2.85), (5.2, 2.4)), ((3.6, 1.45), (3.6, 1.05)), ((9.55, 4.3), (9.55, 1.05)),
+    ((1.4, 4.3), (1.4, 3.95)), ((5.2, 4.3), (5.2, 3.95)), ((3.2, 3.45), (2.7, 3.45)), ((7.1, 3.45), (7.6, 3.45)),
+    ((1.4, 2.95), (1.4, 2.6)), ((5.2, 2.95), (5.2, 2.6)), ((3.6, 1.45), (3.6, 1.05)), ((9.55, 4.3), (9.55, 1.05)),
 ]  # fmt: skip
 
 

@@ -323,3 +323,28 @@ def test_what_nobody_foresaw_is_one_line(tmp_path):
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.slow
+def test_first_mask_training_goes_on_where_it_stopped_and_exports_weights(tmp_path, capsys, monkeypatch):
+    from functools import partial
+
+    from napari_weakseg.networks.first_mask_model import read_first_mask_model
+    from napari_weakseg.training import first_mask
+
+    small = partial(first_mask.FirstMaskTraining, widths=(4, 4, 4, 4), validation=1, workers=0, warm_up=1)
+    monkeypatch.setattr(first_mask, "FirstMaskTraining", small)
+    monkeypatch.setattr(first_mask, "fitted_temperature", lambda *_: 1.5)
+    words = ["train-first-mask", str(tmp_path / "run"), "--batch", "2", "--steps"]
+    assert main([*words, "1"]) == 0
+    weights = tmp_path / "other" / "net.safetensors"
+    weights.parent.mkdir()
+    assert main([*words, "2", "--export", str(weights)]) == 0
+    assert read_first_mask_model(weights).temperature == 1.5
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == "net.safetensors: 2 steps of 2 made-up cubes, seed 0"
+    assert "step 2/2, 100%" in err
+    assert (tmp_path / "run" / "log.csv").read_text().count("\n") == 3
+    assert "at least as many" in _refused(capsys, main([*words, "1"]))
+    assert "seed 0" in _refused(capsys, main([*words, "2", "--seed", "1"]))
+    assert "--batch" in _refused(capsys, main([*words, "0"]))

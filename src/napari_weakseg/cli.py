@@ -252,6 +252,29 @@ def _sample_data(options: argparse.Namespace, screen: Screen) -> None:
         screen.result(str(path))
 
 
+def _train_first_mask(options: argparse.Namespace, screen: Screen) -> int:
+    if options.steps < 1 or options.batch < 2 or options.seed < 0:
+        raise RecipeError("--steps starts at 1, --batch at 2 and --seed at 0; give whole numbers from there on.")
+    if options.folder.is_file():
+        raise DataError(f"{options.folder.name} is a file; name a folder for checkpoints and log.")
+    _check_targets([], weights=options.export)
+    from .method import Step
+    from .training.first_mask import FirstMaskTraining, export_first_mask, train_first_mask
+
+    settings = FirstMaskTraining(steps=options.steps, batch=options.batch, seed=options.seed)
+    try:
+        with screen.progress() as show:
+            for state in train_first_mask(options.folder, settings):
+                words = f"loss {state.loss:.3f}, Dice {state.dice:.3f}, step"
+                show(Step(words, state.step, settings.steps, progress=state.step / settings.steps))
+        path = export_first_mask(options.folder, options.export or options.folder / "first_mask.safetensors")
+    except KeyboardInterrupt:
+        screen.error("stopped; the same command continues at the last checkpoint.")
+        return STOPPED
+    screen.result(f"{path.name}: {settings.steps} steps of {settings.batch} made-up cubes, seed {settings.seed}")
+    return DONE
+
+
 def _demo(options: argparse.Namespace, screen: Screen) -> None:
     from .demo import run_demo
 
@@ -288,7 +311,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-_SUFFIXES = {"mask": (".nii.gz", ".nii"), "json": (".json",), "picture": (".png",)}
+_SUFFIXES = {"mask": (".nii.gz", ".nii"), "json": (".json",), "picture": (".png",), "weights": (".safetensors",)}
 
 
 def _check_targets(sources: Sequence[Path | None], **targets: Path | None) -> None:
@@ -313,7 +336,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"weakseg {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace, Screen], None], words: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable[[argparse.Namespace, Screen], int | None], words: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=words, description=words)
         added.set_defaults(command=run)
         return added
@@ -368,6 +391,13 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--folder", type=Path, default=Path("demo_output"), help="default: %(default)s")
     demo.add_argument("--no-window", dest="window", action="store_false", help="do not open napari on the result")
     demo.add_argument("--max-seconds", type=float, default=45.0, metavar="S", help="longest training per volume (default: 45)")
+
+    train = command("train-first-mask", _train_first_mask, "train the first-mask network on made-up volumes, or go on training")
+    train.add_argument("folder", type=Path, metavar="FOLDER", help="checkpoints and log; what it holds is continued")
+    train.add_argument("--steps", type=int, default=2200, metavar="N", help="steps in all (default: %(default)s)")
+    train.add_argument("--batch", type=int, default=4, metavar="N", help="volumes per step (default: %(default)s)")
+    train.add_argument("--seed", type=int, default=0, help="decides weights, volumes and marks (default: %(default)s)")
+    train.add_argument("--export", type=Path, metavar="WEIGHTS.safetensors", help="default: first_mask.safetensors in FOLDER")
     return parser
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..arrays.marks import marked_cube
+from ..errors import RecipeError
 from ..networks.first_mask import FirstMaskNet
 from ..networks.first_mask_model import write_first_mask_model
 from ..synthesis.scenes import random_case
@@ -149,13 +150,23 @@ def train_first_mask(folder: Path, settings: FirstMaskTraining, *, device: str =
     ------
     Progress
         After each checkpoint.
+
+    Raises
+    ------
+    RecipeError
+        The folder holds a run of another seed, batch or network, or one that is longer already.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _check_same_run(folder, settings)
     torch.manual_seed(settings.seed)
     net = FirstMaskNet(settings.widths).to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.rate, weight_decay=1e-2, betas=(0.9, 0.98))
     average = {name: value.detach().clone() for name, value in net.state_dict().items()}
     done = _resume(folder, net, optimiser, average)
+    if done > settings.steps:
+        raise RecipeError(
+            f"{folder.name} holds a run of {done} steps already; ask for at least as many, or choose another folder."
+        )
     (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
     cubes = GeneratedCubes(settings.seed, done * settings.batch, settings.steps * settings.batch)
     loader = torch.utils.data.DataLoader(
@@ -277,6 +288,20 @@ def _save(folder: Path, net: FirstMaskNet, optimiser: torch.optim.Optimizer, ave
     fresh = folder / "checkpoint.safetensors.new"
     save_file(_flat(net, optimiser, average, step), fresh)
     fresh.replace(folder / "checkpoint.safetensors")
+
+
+def _check_same_run(folder: Path, settings: FirstMaskTraining) -> None:
+    """Refuse to continue a run with what would make it another one."""
+    path = folder / "settings.json"
+    if not path.exists():
+        return
+    held = json.loads(path.read_text())
+    for name in ("seed", "batch", "widths"):
+        asked = getattr(settings, name)
+        if held[name] != (list(asked) if isinstance(asked, tuple) else asked):
+            raise RecipeError(
+                f"{folder.name} holds a run with {name} {held[name]}; continue with that, or choose another folder."
+            )
 
 
 def _resume(folder: Path, net: FirstMaskNet, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]) -> int:
