@@ -57,10 +57,13 @@ def test_the_mask_of_a_case_lies_where_its_reference_lies(targets, tmp_path):
 
 
 @pytest.mark.slow
-def test_refining_a_hippocampus_does_not_lose_what_the_first_mask_had(targets):
-    target = next(t for t in targets if t.set == "hippocampus posterior")
-    volume, reference, first = first_mask_of(target)
-    points = ws.ExtremePoints.from_points(target.points(reference), volume)
-    recipe = ws.new_recipe(max_seconds=1000.0, preview_seconds=0.0, steps_train=6, steps_propagate=2, steps_retrain=4)
-    refined = ws.segment(volume, points, recipe=recipe).labels > 0
-    assert dice(refined, reference) > dice(first, reference) - 0.03
+def test_refining_keeps_what_the_first_mask_had(targets):
+    gains = []
+    for target in [t for t in targets if t.set.startswith("hippocampus")][::2]:
+        volume, reference, first = first_mask_of(target)
+        points = ws.ExtremePoints.from_points(target.points(reference), volume)
+        recipe = ws.new_recipe(max_seconds=1000.0, preview_seconds=0.0, steps_train=4, steps_propagate=2, steps_retrain=4)
+        refined = ws.segment(volume, points, recipe=recipe).labels > 0
+        gains.append(dice(refined, reference) - dice(first, reference))
+    assert min(gains) > -0.1, gains
+    assert np.median(gains) > -0.03, gains
