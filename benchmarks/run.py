@@ -18,6 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
+import itertools
 import json
 import platform
 import subprocess
@@ -164,6 +165,12 @@ def cached(part: str, target: Target, fresh: bool, work: Callable[[], Any]) -> N
     print(part, target.name, json.dumps(value)[:150], flush=True)
 
 
+def in_turn(targets: list[Target]) -> list[Target]:
+    """The first target of every set, then the second of every set: a run that is stopped has some of each."""
+    sets = [[t for t in targets if t.set == name] for name in dict.fromkeys(t.set for t in targets)]
+    return [target for row in itertools.zip_longest(*sets) for target in row if target is not None]
+
+
 def machine() -> dict[str, Any]:
     """What the figures were taken on, without the machine's name."""
     import torch
@@ -205,7 +212,7 @@ def main() -> None:
         "refine": lambda target: measure_refine(target, options.max_seconds),
     }
     for part in (part for part in work if part in options.parts):
-        for target in targets:
+        for target in in_turn(targets):
             cached(part, target, options.fresh, lambda part=part, target=target: work[part](target))
     if "memory" in options.parts:
         names = ["ours, first mask", "ours, walker", "random walker, beta 130", *(n for n in PEERS if n not in LEFT_OUT)]
