@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import napari_weakseg as ws
-from napari_weakseg.api import steps
+from napari_weakseg.api import expected_memory, in_words, steps
 from napari_weakseg.case import Case
 from napari_weakseg.errors import DataError, GeometryError, PromptError, RecipeError
 from napari_weakseg.prompts import ExtremePoints, Structure
@@ -242,3 +243,21 @@ def test_evaluate_names_structures_of_a_result(blob, blob_points):
 def test_evaluate_refuses_other_grids(blob):
     with pytest.raises(GeometryError, match="grids"):
         ws.evaluate(blob[1], Volume(blob[1].array, np.eye(4)))
+
+
+def test_memory_grows_with_objects_and_training_and_is_said_in_words(blob, blob_points):
+    case = Case("case", {"image": blob[0]}, points=blob_points)
+    result = 2 * 4 * blob[0].array.size
+    assert expected_memory(case, method="fake") == result
+    assert in_words(830_400_000) == "830 MB"
+    assert in_words(3_140_000_000) == "3.1 GB"
+    assert in_words(result) == "1 MB"
+
+
+def test_more_memory_than_is_free_is_refused_with_the_numbers(blob, blob_points, monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=9_000))
+    seen = []
+    with pytest.raises(DataError, match="needs about 1 MB of memory and 1 MB are free") as caught:
+        ws.segment(blob[0], blob_points, method="fake", on_step=seen.append)
+    assert not seen
+    assert len(str(caught.value).split()) <= 30

@@ -56,6 +56,19 @@ def test_segment_writes_a_mask_on_the_image(desk, capsys):
     assert str(desk) not in (desk / "record.json").read_text()
 
 
+def test_time_and_memory_are_said_before_learning(desk, capsys):
+    assert main([*SEGMENT, "--max-seconds", "7"]) == 0
+    assert "learning takes up to 7 s and about 1 MB of memory" in capsys.readouterr().err
+    assert main([*SEGMENT, "--max-seconds", "0"]) == 0
+    assert "learning" not in capsys.readouterr().err
+
+
+def test_more_memory_than_is_free_is_refused(desk, capsys, monkeypatch):
+    monkeypatch.setattr("napari_weakseg.api.expected_memory", lambda case, **_: 10**13)
+    assert "needs about 10000.0 GB" in _refused(capsys, main(SEGMENT))
+    assert not (desk / "mask.nii.gz").exists()
+
+
 def test_settings_reach_the_recipe(desk):
     options = [
         "--max-seconds",

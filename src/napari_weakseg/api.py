@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .volume import Volume
 
 Prompts = ExtremePoints | Scribbles | ImageLabel
+BYTES_PER_RESULT_VOXEL = 4
 _SLOT = {ExtremePoints: "points", Scribbles: "scribbles", ImageLabel: "image_label"}
 
 
@@ -91,6 +92,7 @@ def steps(
     room = get_method(method if weights is None else weights.method)
     recipe = recipe or room.recipe_class.from_preset("laptop")
     case = _checked(case, room.card.prompts, needs_marks=weights is None)
+    _check_memory(case, room.card.name, recipe if weights is None else weights.recipe)
     began = time.monotonic()
     durations: dict[str, float] = {}
     notes = [
@@ -117,6 +119,44 @@ def steps(
     notes += [note for note in (*result.notes, *export_notes(result)) if note not in notes]
     record = new_record(case, weights, result.mask, notes=notes, durations=durations, fitted=fitted)
     return replace(result, record=record, notes=tuple(notes))
+
+
+def expected_memory(case: Case, *, method: str = DEFAULT, recipe: Recipe | None = None) -> int:
+    """About how many bytes a run takes beside the open image; instant, from sizes and boxes alone.
+
+    4 bytes per voxel of the volume for the mask and for each structure's map, and what the method says that it needs
+    itself (its optional ``working_memory(case, recipe)``).
+
+    Parameters
+    ----------
+    case : Case
+        The image with its marks.
+    method : str
+        Name in the register.
+    recipe : Recipe, optional
+        Its settings; default the ``laptop`` preset.
+    """
+    room = get_method(method)
+    working_memory = getattr(room, "working_memory", None)
+    own = 0 if working_memory is None else int(working_memory(case, recipe or room.recipe_class.from_preset("laptop")))
+    return own + BYTES_PER_RESULT_VOXEL * case.volume.array.size * (1 + len(case.structures))
+
+
+def in_words(memory: int) -> str:
+    """Bytes as ``"830 MB"`` or ``"3.1 GB"``."""
+    return f"{memory / 1e9:.1f} GB" if memory >= 999_500_000 else f"{max(memory / 1e6, 1):.0f} MB"
+
+
+def _check_memory(case: Case, method: str, recipe: Recipe) -> None:
+    """Refuse with the numbers what would drive the computer out of memory."""
+    import psutil
+
+    needed, free = expected_memory(case, method=method, recipe=recipe), int(psutil.virtual_memory().available)
+    if needed > free:
+        raise DataError(
+            f"this run needs about {in_words(needed)} of memory and {in_words(free)} are free; "
+            "close other programs or crop the image."
+        )
 
 
 def replay(record: Mapping[str, Any] | str | os.PathLike[str], volume: Volume) -> Result:

@@ -85,7 +85,8 @@ def _say_in_one_line(kind: type[BaseException], error: BaseException, trace: typ
 
 
 def _segment(options: argparse.Namespace, screen: Screen) -> None:
-    from .api import segment
+    from .api import expected_memory, in_words, segment
+    from .case import Case
     from .io.nifti import export_notes, read_mask, read_volume, write_mask
     from .io.points import read_points
     from .io.records import write_record
@@ -103,6 +104,7 @@ def _segment(options: argparse.Namespace, screen: Screen) -> None:
     if options.reference is not None:
         reference = read_mask(options.reference, like=volume, resample=options.resample, **_answers(options, "prefer", "units"))
     points = None if options.points is None else read_points(options.points, volume)
+    memory = in_words(expected_memory(Case("case", {"image": volume}, points=points), method=options.method, recipe=recipe))
     first: list[Preview] = []
     with screen.progress() as show:
 
@@ -110,6 +112,8 @@ def _segment(options: argparse.Namespace, screen: Screen) -> None:
             show(step)
             if step.preview is not None and not first:
                 first.append(step.preview)
+                if recipe.max_seconds:
+                    screen.err.print(f"learning takes up to {recipe.max_seconds:.0f} s and about {memory} of memory")
 
         result = segment(volume, points, method=options.method, recipe=recipe, on_step=on_step, reference=reference)
     export = export_notes(result, options.output)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from napari_weakseg.arrays.extreme_points import simulate_points
+from napari_weakseg.arrays.first_mask import Window
 from napari_weakseg.case import Case
 from napari_weakseg.errors import PromptError
 from napari_weakseg.methods import get_method, new_recipe
@@ -153,3 +154,14 @@ def test_the_network_of_the_paper_has_the_papers_size():
     logits, features = network(torch.zeros(1, 1, 32, 32, 32))
     assert logits.shape == (1, 2, 32, 32, 32)
     assert features.shape == (1, 16, 32, 32, 32)
+
+
+def test_memory_is_that_of_the_largest_window_and_of_what_learns():
+    case, _, _ = two_lesions()
+    room = get_method("simple_propagation")
+    windows = [Window.around(six, case.volume.shape).shape for six in case.points.points]
+    first = room.working_memory(case, new_recipe("simple_propagation", max_seconds=0))
+    assert first == 60 * max(int(np.prod(shape)) for shape in windows)
+    laptop = room.working_memory(case, new_recipe("simple_propagation"))
+    assert laptop == first + 700 * 10**6 + 2 * 8 * 10**6
+    assert room.working_memory(case, new_recipe("simple_propagation", "paper")) > laptop + 4 * 10**9

@@ -52,6 +52,13 @@ class Desk:
                 done = self.add(voxel)
         return done
 
+    def save(self, path):
+        """All that the button does, in this thread; returns the sentence."""
+        save = self.bench.save(path)
+        words = save.write()
+        self.bench.saved(save)
+        return words
+
     def propose(self, low, high, *, stage=FIRST, keys=None, value=None, record=None):
         """A box as the mask of some objects."""
         keys = (self.bench.document.current,) if keys is None else keys

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
 
 from napari_weakseg.errors import PromptError, WeaksegError
 from napari_weakseg.io.records import read_record
+from napari_weakseg.methods import new_recipe
 from napari_weakseg.plugin.companions import Companions
 from napari_weakseg.plugin.proposals import FIRST, REFINED
+from napari_weakseg.plugin.report import expected_line
 from napari_weakseg.plugin.session import Job, ObjectKey
 from napari_weakseg.plugin.workbench import Workbench
 from napari_weakseg.recipe import Recipe
@@ -206,7 +210,7 @@ def test_saving_writes_mask_and_record_without_names(desk, tmp_path):
     desk.bench.accept(overwrite=False)
     layer = desk.viewer.layers["scan mask"]
     layer.data_setitem((np.array([0]), np.array([0]), np.array([0])), 1)
-    assert "out.nii.gz" in desk.bench.save(tmp_path / "out")
+    assert "out.nii.gz" in desk.save(tmp_path / "out")
     image = nib.load(tmp_path / "out.nii.gz")
     assert np.array_equal(np.asarray(image.dataobj), desk.mask)
     assert np.allclose(image.affine, desk.volume.affine)
@@ -221,14 +225,67 @@ def test_saving_says_what_is_odd_about_the_export(desk, tmp_path):
     desk.six((4, 5, 3), (14, 15, 9))
     desk.propose((4, 5, 3), (14, 15, 9), record={"method": "fake"})
     desk.bench.accept(overwrite=False)
-    desk.bench.save(tmp_path / "out.nii")
-    assert "Note: out.nii lies beside it" in desk.bench.save(tmp_path / "out.nii.gz")
+    desk.save(tmp_path / "out.nii")
+    assert "Note: out.nii lies beside it" in desk.save(tmp_path / "out.nii.gz")
 
 
 def test_nothing_is_saved_without_a_mask(desk, tmp_path):
     with pytest.raises(WeaksegError, match="no mask"):
-        desk.bench.save(tmp_path / "out.nii.gz")
+        desk.save(tmp_path / "out.nii.gz")
     assert list(tmp_path.glob("out*")) == []
+
+
+def test_what_is_done_while_a_mask_is_written_is_neither_saved_nor_lost(desk, tmp_path):
+    desk.bench.identify("c" * 64)
+    desk.six((4, 5, 3), (14, 15, 9))
+    desk.propose((4, 5, 3), (14, 15, 9))
+    desk.bench.accept(overwrite=False)
+    before = desk.mask.copy()
+    save = desk.bench.save(tmp_path / "out.nii.gz")
+    desk.bench.undo()
+    desk.add((20, 20, 5))
+    save.write()
+    desk.bench.saved(save)
+    assert np.array_equal(np.asarray(nib.load(tmp_path / "out.nii.gz").dataobj), before)
+    assert read_record(tmp_path / "out.weakseg.json")["saved"]["edited_voxels"] == 0
+    assert np.array_equal(desk.bench.last_saved, before)
+    fresh = type(desk)()
+    fresh.bench.identify("c" * 64)
+    assert fresh.bench.recovered.document == desk.bench.document
+
+
+def test_saved_work_is_not_offered_again(desk, tmp_path):
+    desk.bench.identify("c" * 64)
+    desk.six((4, 5, 3), (14, 15, 9))
+    desk.propose((4, 5, 3), (14, 15, 9))
+    desk.bench.accept(overwrite=False)
+    desk.save(tmp_path / "out.nii.gz")
+    fresh = type(desk)()
+    fresh.bench.identify("c" * 64)
+    assert fresh.bench.recovered is None
+
+
+def test_who_does_not_want_it_has_nothing_kept(desk, tmp_path):
+    from napari.settings import get_plugin_settings
+
+    get_plugin_settings("napari-weakseg").unsaved_work.keep = False
+    desk.bench.identify("c" * 64)
+    desk.six((4, 5, 3), (14, 15, 9))
+    desk.propose((4, 5, 3), (14, 15, 9))
+    desk.bench.accept(overwrite=False)
+    desk.save(tmp_path / "out.nii.gz")
+    assert list(tmp_path.rglob("*.jsonl")) == []
+    get_plugin_settings("napari-weakseg").unsaved_work.keep = True
+    desk.bench.identify("c" * 64)
+    assert len(list(tmp_path.rglob("*.jsonl"))) == 1
+
+
+def test_time_memory_and_device_are_said_before_a_run(desk):
+    desk.six((4, 5, 3), (14, 15, 9))
+    job = replace(desk.bench.job(first=False), method="simple_propagation")
+    words = expected_line(new_recipe("simple_propagation", device="cpu", max_seconds=40), job)
+    assert words.startswith("refining takes up to 40 s · about 7")
+    assert " MB" in words
 
 
 def test_unsaved_work_is_offered_and_comes_back(desk):
@@ -270,7 +327,7 @@ def test_what_was_cut_short_by_a_bad_mask_layer_is_said(desk, tmp_path):
     desk.bench.accept(overwrite=False)
     desk.viewer.layers["scan mask"].data = np.zeros((3, 3, 3), np.uint8)
     with pytest.raises(WeaksegError, match="another shape"):
-        desk.bench.save(tmp_path / "out.nii.gz")
+        desk.save(tmp_path / "out.nii.gz")
 
 
 def test_many_clicks_and_undos_leave_no_listeners_or_layers_behind(desk):

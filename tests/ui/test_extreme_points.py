@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import nibabel as nib
 import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QScrollArea
 from user import phantom
 
-from napari_weakseg.io.nifti import read_mask
+from napari_weakseg.io.nifti import read_mask, write_mask
 from napari_weakseg.io.records import read_record
 from napari_weakseg.plugin.panels.extreme_points_view import KEYS
 
@@ -55,8 +57,7 @@ def test_refine_accept_undo_save_reopen(hands, tmp_path):
     assert hands.viewer.layers["phantom preview"].visible
     hands.press(panel.view.redo_button)
     assert np.array_equal(_mask(panel), accepted)
-    panel.save_to(str(tmp_path / "out.nii.gz"))
-    assert "Saved out.nii.gz" in panel.view.message.text()
+    assert "Saved out.nii.gz" in hands.save(panel, tmp_path / "out.nii.gz")
     saved = nib.load(tmp_path / "out.nii.gz")
     assert np.allclose(saved.affine, oblique, atol=1e-6)
     assert np.array_equal(np.asarray(saved.dataobj), accepted)
@@ -244,10 +245,58 @@ def test_the_save_button_asks_for_a_file_and_blocks_nothing(hands, tmp_path, mon
     assert dialog is not None
     dialog.fileSelected.emit(str(tmp_path / "by_dialog.nii.gz"))
     dialog.close()
+    hands.saved(panel)
     assert (tmp_path / "by_dialog.nii.gz").exists()
-    panel.save_to(str(tmp_path / "missing" / "folder" / "x.nii.gz"))
-    assert len(panel.view.message.text().split()) <= 30
-    assert "Saved" not in panel.view.message.text()
+    words = hands.save(panel, tmp_path / "missing" / "folder" / "x.nii.gz")
+    assert len(words.split()) <= 30
+    assert "Saved" not in words
+
+
+def test_a_mask_is_written_off_the_gui_thread(hands, tmp_path, monkeypatch):
+    volume, mask = phantom()
+    hands.open(volume)
+    panel = hands.panel()
+    hands.place_all(panel, mask)
+    hands.press(panel.view.accept_button)
+    accepted = _mask(panel).copy()
+    threads, gate = [], threading.Event()
+
+    def held(*arguments):
+        threads.append(threading.current_thread())
+        gate.wait(20)
+        return write_mask(*arguments)
+
+    monkeypatch.setattr("napari_weakseg.plugin.export.write_mask", held)
+    panel.save_to(str(tmp_path / "out.nii.gz"))
+    hands.qtbot.waitUntil(lambda: len(threads) == 1, timeout=5000)
+    assert threads[0] is not threading.main_thread()
+    assert not panel.view.save_button.isEnabled()
+    panel.ask_where_to_save()
+    assert panel.findChild(QFileDialog) is None
+    hands.press(panel.view.undo_button)  # the window works on, and what is written stays what it was
+    assert not _mask(panel).any()
+    assert not (tmp_path / "out.nii.gz").exists()
+    gate.set()
+    hands.saved(panel)
+    assert panel.view.save_button.isEnabled()
+    assert np.array_equal(np.asarray(nib.load(tmp_path / "out.nii.gz").dataobj), accepted)
+
+
+def test_what_goes_wrong_in_saving_is_one_sentence(hands, tmp_path, monkeypatch):
+    volume, mask = phantom()
+    hands.open(volume)
+    panel = hands.panel()
+    hands.place_all(panel, mask)
+    hands.press(panel.view.accept_button)
+
+    def full(*arguments):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("napari_weakseg.plugin.export.write_mask", full)
+    words = hands.save(panel, tmp_path / "out.nii.gz")
+    assert words.startswith("The mask was not saved (RuntimeError)")
+    assert len(words.split()) <= 30
+    assert panel.view.save_button.isEnabled()
 
 
 def test_unsaved_work_is_offered_when_the_image_is_opened_again(hands):

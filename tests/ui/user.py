@@ -100,6 +100,16 @@ class Hands:
             self.qtbot.wait(10)
         self.idle(panel)
 
+    def save(self, panel, path):
+        """Save as the dialog would tell the panel to, and wait for the end; returns what is said."""
+        panel.save_to(str(path))
+        self.saved(panel)
+        return panel.view.message.text()
+
+    def saved(self, panel):
+        """Until nothing is being saved."""
+        self.qtbot.waitUntil(lambda: not panel._saving, timeout=10000)
+
     def idle(self, panel, timeout=10000):
         """Until no run is under way."""
         self.qtbot.waitUntil(lambda: panel.run is None and panel._after_run == "", timeout=timeout)

@@ -328,7 +328,7 @@ class Companions:
         write_labels(layer, tuple(coordinates.T), after)
 
     def to_volume(self) -> Volume:
-        """The mask as it is to be written.
+        """A copy of the mask as it is to be written: painting may go on meanwhile.
 
         Raises
         ------
@@ -340,7 +340,7 @@ class Companions:
             raise GeometryError("there is no mask yet; accept one first.")
         if voxels.shape != self.volume.shape:
             raise GeometryError("the mask layer has another shape than the image; remove it and accept again.")
-        return self.volume.with_array(np.ascontiguousarray(voxels), name=f"{self.volume.name} mask")
+        return self.volume.with_array(voxels.copy(order="K"), name=f"{self.volume.name} mask")
 
     # -- moving about ----------------------------------------------------------------------
 

@@ -117,6 +117,16 @@ def journal_folder() -> Path:
     return folder
 
 
+def keeps_unsaved_work() -> bool:
+    """Whether the user wants a journal: napari's preferences hold the answer, and it is yes until somebody says no."""
+    from napari.settings import get_plugin_settings
+
+    try:
+        return bool(get_plugin_settings("napari-weakseg").unsaved_work.keep)
+    except KeyError:  # run from source, without a manifest that napari knows
+        return True
+
+
 @dataclass(frozen=True, eq=False)
 class Recovered:
     """Unsaved work that a journal holds.
@@ -157,6 +167,11 @@ class Journal:
         self._image = image
         self._shape = shape
         self.path = self._folder / f"{image[:16]}-{uuid.uuid4().hex[:12]}.jsonl"
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
 
     def write_document(self, document: Document) -> None:
         """The marks as they are now."""

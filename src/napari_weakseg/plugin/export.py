@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..io.names import without_suffix
-from ..io.nifti_write import source_now, write_mask
+from ..io.nifti_write import export_notes, source_now, write_mask
 from ..io.records import write_record
 from .proposals import standing
 
@@ -15,22 +16,50 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..volume import Volume
-    from .edits import History
+    from .edits import History, Journal
 
 
-def save_mask(mask: Volume, image: Volume, history: History, path: Path) -> Path:
-    """Write the mask, and ``<name>.weakseg.json`` beside it.
+@dataclass(frozen=True, eq=False)
+class Save:
+    """One save: all that it writes is its own, whatever happens in the viewer meanwhile.
 
-    Raises
-    ------
-    WeaksegError
-        Not a NIfTI name, the target is the source image, or the folder cannot be written.
+    Parameters
+    ----------
+    mask, image : Volume
+        What is written, and the image that it lies on.
+    history : History
+        What was done until then.
+    path : Path
+        Target.
+    journal : Journal or None
+        Where the same work is kept against a crash.
+    journal_size : int or None
+        How long that journal was then.
     """
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        path = path.with_name(f"{path.name}.nii.gz")
-    written = write_mask(mask, path)
-    write_record(record_of(mask, image, history), written.with_name(f"{without_suffix(written)}.weakseg.json"))
-    return written
+
+    mask: Volume
+    image: Volume
+    history: History
+    path: Path
+    journal: Journal | None = None
+    journal_size: int | None = None
+
+    def write(self) -> str:
+        """Write the mask, and ``<name>.weakseg.json`` beside it; returns a sentence. It takes seconds for large volumes.
+
+        Raises
+        ------
+        WeaksegError
+            Not a NIfTI name, the target is the source image, or the folder cannot be written.
+        """
+        path = self.path
+        if not path.name.lower().endswith((".nii", ".nii.gz")):
+            path = path.with_name(f"{path.name}.nii.gz")
+        written = write_mask(self.mask, path)
+        record = record_of(self.mask, self.image, self.history)
+        write_record(record, written.with_name(f"{without_suffix(written)}.weakseg.json"))
+        notes = "".join(f" Note: {note}" for note in export_notes(self.mask, written))
+        return f"saved {written.name} and its record.{notes}"
 
 
 def record_of(mask: Volume, image: Volume, history: History) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..api import expected_memory, in_words
 from .proposals import FIRST, REFINED, Proposal
 from .session import directions_of
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..recipe import Recipe
     from ..volume import Volume
-    from .session import Document, Session
+    from .session import Document, Job, Session
     from .workbench import Workbench
     from .workers import Progress, Run
 
@@ -111,9 +112,10 @@ def progress_line(run: Run | None, progress: Progress | None, elapsed: float) ->
     return " · ".join(part for part in parts if part)
 
 
-def expected_line(recipe: Recipe) -> str:
-    """What a run will take, before it starts."""
-    parts = [f"refining takes up to {recipe.max_seconds:.0f} s", device_words(recipe.device)]
+def expected_line(recipe: Recipe, job: Job) -> str:
+    """What a run will take, before it starts: time, memory and device."""
+    memory = in_words(expected_memory(job.case, method=job.method, recipe=recipe))
+    parts = [f"refining takes up to {recipe.max_seconds:.0f} s", f"about {memory}", device_words(recipe.device)]
     return " · ".join(part for part in parts if part)
 
 

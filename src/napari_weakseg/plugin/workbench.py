@@ -13,10 +13,9 @@ import numpy as np
 
 from ..arrays.extreme_points import direction_names
 from ..errors import PromptError, WeaksegError
-from ..io.nifti_write import export_notes
 from .companions import Claim, Companions, other_channels
-from .edits import Edit, History, Journal, Recovered, recoverable
-from .export import save_mask
+from .edits import Edit, History, Journal, Recovered, keeps_unsaved_work, recoverable
+from .export import Save
 from .proposals import FIRST, REFINED, Proposal, standing, superseded, without
 from .session import Document, Job, ObjectKey, Problem, Session, complete, directions_of, missing_of, open_objects, resolve
 
@@ -272,34 +271,37 @@ class Workbench:
                         yield Claim(key, proposal, edit.before)
                 return
 
-    def save(self, path: str | Path) -> str:
-        """Write the mask and the record beside it; returns a sentence.
+    def save(self, path: str | Path) -> Save:
+        """What is to be written, as it is now; `Save.write` writes it in any thread, `saved` takes note of it.
 
         Raises
         ------
         WeaksegError
-            No mask, or a file that cannot be written.
+            There is no mask, or none that fits the image.
         """
         if self.layers is None:
             raise PromptError("there is no image to save a mask of; open one first.")
-        mask = self.layers.to_volume()
-        written = save_mask(mask, self.layers.volume, self.history, Path(path))
-        self.last_saved = mask.array
-        if self.journal is not None:
-            self.journal.write_saved()
-        notes = "".join(f" Note: {note}" for note in export_notes(mask, written))
-        return f"saved {written.name} and its record.{notes}"
+        history = History(self.history.present, list(self.history.past))
+        at = None if self.journal is None else self.journal.size
+        return Save(self.layers.to_volume(), self.layers.volume, history, Path(path), self.journal, at)
+
+    def saved(self, save: Save) -> None:
+        """A save has ended well: nothing has to be offered again, but for what was done meanwhile."""
+        if self.layers is not None and self.layers.volume is save.image:
+            self.last_saved = save.mask.array
+        if save.journal is not None and save.journal.size == save.journal_size:
+            save.journal.write_saved()
 
     # -- what survives a crash -------------------------------------------------------------
 
     def identify(self, sha256: str) -> None:
-        """The image's hash is known: keep a journal from here on, and look for unsaved work on this image."""
+        """The image's hash is known: look for unsaved work on it, and keep a journal from here on where the user wants one."""
         if self.layers is None:
             return
         shape = self.layers.volume.shape
         self.recovered = recoverable(sha256, shape) if not self.document.marks else None
-        self.journal = Journal(sha256, shape)
-        if self.document.marks:
+        self.journal = Journal(sha256, shape) if keeps_unsaved_work() else None
+        if self.journal is not None and self.document.marks:
             self.journal.write_document(self.document)
 
     def restore(self) -> None:

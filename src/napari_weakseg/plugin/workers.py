@@ -188,11 +188,14 @@ def sentence(error: BaseException) -> str:
     return f"the run failed ({type(error).__name__}); the details are in the log, the mask so far is kept."
 
 
-def in_background(work: Callable[[], Any], then: Callable[[Any], None] = _nothing) -> None:
-    """Run a function in a worker thread and hand its value over in the GUI thread; errors go to the log."""
+def in_background(
+    work: Callable[[], Any], then: Callable[[Any], None] = _nothing, failed: Callable[[Exception], None] = _nothing
+) -> None:
+    """Run a function in a worker thread and hand its value, or its error, over in the GUI thread; errors go to the log too."""
     from napari.qt.threading import create_worker
 
     worker = create_worker(work, _ignore_errors=True, _start_thread=False)
     worker.returned.connect(then)
     worker.errored.connect(lambda error: log.error("background work failed", exc_info=error))
+    worker.errored.connect(failed)
     worker.start()

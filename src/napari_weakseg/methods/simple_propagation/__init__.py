@@ -12,8 +12,10 @@ DCE-MRI", MICCAI 2023, LNCS 14223, arXiv 2306.16714.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, prod
 from typing import TYPE_CHECKING, ClassVar
 
+from ...arrays.extreme_points import box_of
 from ...method import Card
 from ...recipe import Recipe, knob
 
@@ -112,6 +114,39 @@ class SimplePropagationRecipe(Recipe):
 
 
 recipe_class = SimplePropagationRecipe
+
+BYTES_PER_WINDOW_VOXEL, BYTES_OF_NETWORKS, BYTES_PER_PATCH_VOXEL = 60, 700 * 10**6, 1500
+"""The first mask; torch with the small network and its cubes; activations of the published U-Net (derived, not measured)."""
+
+
+def working_memory(case: Case, recipe: SimplePropagationRecipe) -> int:
+    """About how many bytes a fit needs beside the image and the result, from the objects' boxes alone.
+
+    60 bytes per voxel of the largest window (objects take turns). With training 700 MB for torch, the network and two
+    cubes of 48³ voxels in work, and 8 MB for each object's own cube. Without `marks` instead of the cubes: 30 bytes per
+    voxel of the volume on the recipe's grid, and 1,500 per voxel of the patches in a batch.
+    """
+    volume = case.volume
+    largest = objects = 0
+    if case.points is not None:
+        six = case.points.on(volume).points
+        objects = len(six)
+        for points in six:
+            start, stop = box_of(points, volume.shape)
+            sides = (stop - start).tolist()
+            # as fields.windows_of, which would load numba here; where the volume ends, a little more
+            paths = recipe.pseudo_mask == "paths"
+            margin = volume.in_voxels(recipe.crop_margin, minimum=2) if paths else [max(3, ceil(side / 4)) for side in sides]
+            grown = (min(n, side + 2 * more) for n, side, more in zip(volume.shape, sides, margin, strict=True))
+            largest = max(largest, prod(grown))
+    first = BYTES_PER_WINDOW_VOXEL * largest
+    if recipe.max_seconds == 0:
+        return first
+    if recipe.marks:
+        return first + BYTES_OF_NETWORKS + 8 * 10**6 * objects
+    grid = recipe.grid_spacing if volume.spacing_known else volume.spacing
+    resampled = prod(n * step for n, step in zip(volume.shape, volume.spacing, strict=True)) / prod(grid)
+    return first + BYTES_OF_NETWORKS + int(30 * resampled) + BYTES_PER_PATCH_VOXEL * recipe.batch * prod(recipe.patch)
 
 
 def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -> Generator[Step, None, Weights]:

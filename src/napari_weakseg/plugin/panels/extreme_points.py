@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Layer
 
+    from ..export import Save
+
 _ORDER = {"L": 0, "R": 1, "A": 2, "P": 3, "S": 4, "I": 5}
 
 
@@ -49,6 +51,7 @@ class ExtremePointsPanel(QWidget):
         self.bench = Workbench(viewer, method, recipe)
         self.run: Run | None = None
         self._after_run = ""  # "first" where a first mask waits for the run to end
+        self._saving = False
         self._message = ""
         self._progress: Progress | None = None
         self._started = 0.0
@@ -371,6 +374,9 @@ class ExtremePointsPanel(QWidget):
 
     def ask_where_to_save(self) -> None:
         """Open the file dialog; it blocks nothing."""
+        if self._saving:
+            self._say("the mask is being saved; wait until that has ended.")
+            return
         if self.bench.layers is None or self.bench.layers.find("mask") is None:
             self._say("there is no mask yet; accept one first.")
             return
@@ -382,11 +388,27 @@ class ExtremePointsPanel(QWidget):
         dialog.open()
 
     def save_to(self, path: str) -> None:
-        """Write the mask and its record."""
+        """Write the mask and its record in the background; the button is off until they are written."""
+        if self._saving:
+            return
         try:
-            self._say(self.bench.save(path))
+            save = self.bench.save(path)
         except WeaksegError as error:
             self._say(str(error))
+            return
+        self._saving = True
+        in_background(save.write, lambda words: self._saved(words, save), self._not_saved)
+        self._say("saving…")
+
+    def _saved(self, words: str, save: Save) -> None:
+        self._saving = False
+        self.bench.saved(save)
+        self._say(words)
+
+    def _not_saved(self, error: Exception) -> None:
+        self._saving = False
+        failed = f"the mask was not saved ({type(error).__name__}); it is still here, save it elsewhere; the log says more."
+        self._say(str(error) if isinstance(error, WeaksegError) else failed)
 
     def _restore(self) -> None:
         self.bench.restore()
@@ -474,9 +496,10 @@ class ExtremePointsPanel(QWidget):
         view.bar.setValue(int(1000 * share))
 
     def _expected(self) -> str:
-        """Time and device of a run, said before it starts."""
+        """Time, memory and device of a run, said before it starts."""
+        job = self.bench.job(first=False)
         try:
-            return expected_line(self.form.recipe)
+            return expected_line(self.form.recipe, job) if isinstance(job, Job) else ""
         except WeaksegError as error:
             return str(error)
 
@@ -486,7 +509,7 @@ class ExtremePointsPanel(QWidget):
         view.mask_label.setText(mask_line(standing, bench))
         view.accept_button.setEnabled(bool(standing))
         view.discard_button.setEnabled(bool(bench.proposals))
-        view.save_button.setEnabled(bench.layers is not None and bench.layers.find("mask") is not None)
+        view.save_button.setEnabled(not self._saving and bench.layers is not None and bench.layers.find("mask") is not None)
         if view.measures.isExpanded():
             view.measures_label.setText(measures(bench))
         if view.record.isExpanded():
