@@ -110,7 +110,7 @@ class Hands:
         """Until nothing is being saved."""
         self.qtbot.waitUntil(lambda: not panel._saving, timeout=10000)
 
-    def idle(self, panel, timeout=10000):
+    def idle(self, panel, timeout=60000):
         """Until no run is under way."""
         self.qtbot.waitUntil(lambda: panel.run is None and panel._after_run == "", timeout=timeout)
         self.qtbot.wait(20)
