@@ -60,7 +60,9 @@ def write_report(cache: Path, folder: Path, targets: list[Target], machine: dict
         "# Benchmarks\n",
         "Made by `make bench`. Real volumes (not part of the project), largest face-connected component of each label, six "
         "simulated points with a jitter of one voxel, the same for every method; nothing left out. Peers have their tuned "
-        "settings (`benchmarks/tuned_peers.json`), the same for all sets. CPU seconds of one thread; refining uses two.\n",
+        "settings (`benchmarks/tuned_peers.json`), the same for all sets. CPU seconds of one thread; refining uses two. A number "
+        "in round brackets behind a cell: so many cases of the set were measured; the short table of the README and the paired "
+        "differences compare the same cases only.\n",
         f"Measured with {', '.join(f'{k} {v}' for k, v in machine.items())}; no GPU; the machine was shared.\n",
     ]
     rows = []
@@ -68,7 +70,8 @@ def write_report(cache: Path, folder: Path, targets: list[Target], machine: dict
         row = [f"{name} ({len(of_set[name])})"]
         for method in order:
             values = [methods[method][t]["dice"] for t in of_set[name] if t in methods[method]]
-            row.append(_quartiles(values) if values else "-")
+            part = f" ({len(values)})" if len(values) < len(of_set[name]) else ""
+            row.append(_quartiles(values) + part if values else "-")
         rows.append(row)
     everything = ["**all**"]
     seconds = ["CPU s, median (largest)"]
@@ -109,10 +112,9 @@ def _summary(methods: dict[str, dict[str, dict[str, float]]], of_set: dict[str, 
         best = max(peers, key=lambda peer, names=names: median(peer, names))
         values = [median(best, names), *(median(m, names) for m in ours)]
         shown = [f"{v:.2f}" if v < max(values) else f"**{v:.2f}**" for v in values]
+        label = f"**all** ({len(names)})" if label == "**all**" else f"{label.rsplit(' (', 1)[0]} ({len(names)})"
         rows.append([label, f"{median('watershed', names):.2f}", f"{shown[0]} {best}", *shown[1:]])
-    intro = (
-        "Median Dice of six simulated clicks (jitter one voxel) on real volumes; the best in bold, peers tuned.\n"
-    )
+    intro = "Median Dice of six simulated clicks (jitter one voxel) on real volumes; the best in bold, peers tuned.\n"
     return intro + "\n" + _table(["set (cases)", "watershed", "best stock peer of the set", *ours], rows)
 
 
