@@ -61,8 +61,8 @@ def write_report(cache: Path, folder: Path, targets: list[Target], machine: dict
         "Made by `make bench`. Real volumes (not part of the project), largest face-connected component of each label, six "
         "simulated points with a jitter of one voxel, the same for every method; nothing left out. Peers have their tuned "
         "settings (`benchmarks/tuned_peers.json`), the same for all sets. CPU seconds of one thread; refining uses two. "
-        "A number in round brackets behind a cell: so many cases of the set were measured; the short table of the README and the paired "
-        "differences compare the same cases only.\n",
+        "A number in round brackets behind a cell: so many cases of the set were measured; the short table of the README and "
+        "the paired differences compare the same cases only.\n",
         f"Measured with {', '.join(f'{k} {v}' for k, v in machine.items())}; no GPU; the machine was shared.\n",
     ]
     rows = []
