@@ -35,7 +35,7 @@ def _mask(case, recipe):
     return labels
 
 
-def fit(cases, recipe, weights=None):
+def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None):
     """Yield the boxes, then as many steps as the clock allows."""
     (case,) = cases
     structures = case.points.structures

@@ -47,6 +47,7 @@ def test_fit_is_a_generator_and_both_verbs_take_what_they_should(room):
     returned = str(inspect.signature(room.fit).return_annotation)
     assert inspect.isgeneratorfunction(room.fit) or returned.startswith(("Generator", "collections.abc.Generator"))
     assert list(inspect.signature(room.fit).parameters)[:3] == ["cases", "recipe", "weights"]
+    assert set(list(inspect.signature(room.fit).parameters)[3:]) >= {"validation", "checkpoints"}
     assert list(inspect.signature(room.predict).parameters)[:2] == ["case", "weights"]
 
 

@@ -1,4 +1,4 @@
-"""What a method is, and what goes in and comes out of it: `Method`, `Card`, `Step`, `Weights`, `Result`."""
+"""What a method is, and what goes in and comes out of it: `Method`, `Card`, `Step`, `Weights`, `Checkpoints`, `Result`."""
 
 from __future__ import annotations
 
@@ -148,6 +148,44 @@ class Weights:
 
 
 @dataclass(frozen=True, eq=False)
+class TrainingState:
+    """All that a training needs to go on where it was, as plain arrays and JSON values.
+
+    Parameters
+    ----------
+    weights : Weights
+        What the training would return if it ended here: good enough to predict with.
+    tensors : dict of str to ndarray
+        Modules in training and their optimisers' moments, by name.
+    meta : dict
+        JSON values: stage, steps done in it and in the stages before, learning rates.
+    """
+
+    weights: Weights
+    tensors: Mapping[str, NDArray[Any]]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Checkpoints(Protocol):
+    """Where a training leaves its state as it goes, so that a kill at any moment costs little.
+
+    A fit saves when `due` says so, and at the end of each stage; never in a ``finally``, which a killed process skips.
+    """
+
+    def latest(self) -> TrainingState | None:
+        """The last good state, or None where the training is to begin."""
+        ...
+
+    def due(self) -> bool:
+        """Whether enough was done since the last save."""
+        ...
+
+    def save(self, state: TrainingState) -> None:
+        """Keep the state; the one before it stays until this one is safe."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
 class Result:
     """A segmented volume.
 
@@ -165,6 +203,9 @@ class Result:
         How it was made, without paths and patient data; `replay` makes the same mask from it.
     notes : tuple of str
         What the user should know of this result.
+    tables : dict of str to ndarray
+        What is no map: for classifiers ``"slice probabilities"`` (slices, classes) in file order, ``"decision points
+        <class>"`` (N, 5) with i, j, k, contribution to the logit and channel, ``"decision bias <class>"`` (1,).
     """
 
     mask: Volume
@@ -173,6 +214,7 @@ class Result:
     scores: Mapping[str, float] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    tables: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def labels(self) -> NDArray[Any]:
@@ -190,8 +232,20 @@ class Method(Protocol):
     card: Card
     recipe_class: type[Recipe]
 
-    def fit(self, cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -> Generator[Step, None, Weights]:
-        """Learn from the marks of `cases`, from scratch or from `weights`."""
+    def fit(
+        self,
+        cases: Sequence[Case],
+        recipe: Recipe,
+        weights: Weights | None = None,
+        *,
+        validation: Sequence[Case] = (),
+        checkpoints: Checkpoints | None = None,
+    ) -> Generator[Step, None, Weights]:
+        """Learn from the marks of `cases`, from scratch or from `weights`.
+
+        `validation` is for losses on marks that are shown beside the training's, never for choosing on masks. With
+        `checkpoints` the state is saved as training goes, and its latest one is where it begins.
+        """
         ...
 
     def predict(self, case: Case, weights: Weights) -> Result:

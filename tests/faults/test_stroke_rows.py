@@ -29,7 +29,7 @@ def strokes_method(monkeypatch):
     def mask(case):
         return (case.scribbles.labels == 1).astype(np.uint8)
 
-    def fit(cases, recipe, weights=None):
+    def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None):
         yield Step("first mask", 1, 1, preview=Preview(mask(cases[0])[None].astype(np.float32), (0, 0, 0), SHAPE, (LESION,)))
         return Weights("strokes", recipe, (LESION,), {})
 

@@ -55,7 +55,7 @@ def _busy(seconds):
         array /= np.abs(array).max()
 
 
-def fit(cases, recipe, weights=None):
+def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None):
     """Yield the first mask, then masks that grow."""
     try:
         (case,) = cases

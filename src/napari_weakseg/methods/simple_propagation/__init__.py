@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from ...case import Case
-    from ...method import Result, Step, Weights
+    from ...method import Checkpoints, Result, Step, Weights
 
 card = Card(
     name="simple_propagation",
@@ -149,11 +149,18 @@ def working_memory(case: Case, recipe: SimplePropagationRecipe) -> int:
     return first + BYTES_OF_NETWORKS + int(30 * resampled) + BYTES_PER_PATCH_VOXEL * recipe.batch * prod(recipe.patch)
 
 
-def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -> Generator[Step, None, Weights]:
+def fit(
+    cases: Sequence[Case],
+    recipe: Recipe,
+    weights: Weights | None = None,
+    *,
+    validation: Sequence[Case] = (),
+    checkpoints: Checkpoints | None = None,
+) -> Generator[Step, None, Weights]:
     """Learn from the extreme points of `cases`; the first step shows the first mask."""
     from .stages import fit as run
 
-    return run(cases, recipe, weights)
+    return run(cases, recipe, weights, validation=validation, checkpoints=checkpoints)
 
 
 def predict(case: Case, weights: Weights) -> Result:

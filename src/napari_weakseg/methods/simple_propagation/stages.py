@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...case import Case
+    from ...method import Checkpoints
     from ...prompts import Structure
     from ...recipe import Recipe
 
@@ -230,7 +231,14 @@ def balanced_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return (partial_cross_entropy_loss(logits, object_labels) + partial_cross_entropy_loss(logits, background_labels)) / 2
 
 
-def fit(cases: Sequence[Case], recipe: Recipe, weights: Weights | None = None) -> Generator[Step, None, Weights]:
+def fit(
+    cases: Sequence[Case],
+    recipe: Recipe,
+    weights: Weights | None = None,
+    *,
+    validation: Sequence[Case] = (),
+    checkpoints: Checkpoints | None = None,
+) -> Generator[Step, None, Weights]:
     """See `napari_weakseg.methods.simple_propagation.fit`."""
     recipe = cast("SimplePropagationRecipe", recipe)
     if not cases:
