@@ -161,9 +161,7 @@ def _tensor(array: NDArray[Any]) -> torch.Tensor:
 
 def _flat(modules: Mapping[str, nn.Module], optimisers: Mapping[str, torch.optim.Optimizer]) -> Tensors:
     """Everything by name; what an optimiser has not made yet is absent."""
-    tensors = {
-        f"module.{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()
-    }
+    tensors = {f"module.{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     for name, optimiser in optimisers.items():
         for number, held in optimiser.state_dict()["state"].items():
             for key, value in held.items():
@@ -176,18 +174,14 @@ def _copy(modules: Mapping[str, nn.Module], optimisers: Mapping[str, torch.optim
     return {name: value.detach().clone() for name, value in _flat(modules, optimisers).items()}
 
 
-def _restore(
-    state: TrainingState, modules: Mapping[str, nn.Module], optimisers: Mapping[str, torch.optim.Optimizer]
-) -> None:
+def _restore(state: TrainingState, modules: Mapping[str, nn.Module], optimisers: Mapping[str, torch.optim.Optimizer]) -> None:
     _load(modules, optimisers, {name: _tensor(value) for name, value in state.tensors.items()})
     for name, optimiser in optimisers.items():
         for group, rate in zip(optimiser.param_groups, state.meta["rates"][name], strict=True):
             group["lr"] = rate
 
 
-def _back(
-    modules: Mapping[str, nn.Module], optimisers: Mapping[str, torch.optim.Optimizer], good: tuple[int, Tensors]
-) -> int:
+def _back(modules: Mapping[str, nn.Module], optimisers: Mapping[str, torch.optim.Optimizer], good: tuple[int, Tensors]) -> int:
     _load(modules, optimisers, good[1])
     return good[0]
 
