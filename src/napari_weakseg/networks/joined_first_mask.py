@@ -1,0 +1,93 @@
+"""The first mask of one object from any marks: what a network knows of shapes, joined with what the marks say themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..arrays.first_mask import Window, first_mask, sharpened
+from ..arrays.intensity import finite_intensity
+from ..arrays.marks import frame_of
+from ..arrays.scribbles import walked
+from .first_mask_model import first_mask_learned
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+NETWORK_SHARE = 0.3
+"""Share of the network beside the classical first mask where all six points are there."""
+
+REACH = 0.03
+"""How far the image may move the joined boundary, as a share of the object's size."""
+
+Index = tuple[slice, slice, slice]
+
+
+def learned_first_mask(
+    image: NDArray[Any],
+    spacing: tuple[float, float, float],
+    *,
+    points: ArrayLike | None = None,
+    strokes: NDArray[np.uint8] | None = None,
+    previous: NDArray[Any] | None = None,
+) -> tuple[NDArray[np.float32], Index]:
+    """Probability of one object, from any subset of marks on it.
+
+    Parameters
+    ----------
+    image : ndarray, shape (I, J, K)
+        One channel; voxels that are not finite take the minimum of the others.
+    spacing : tuple of float
+        Voxel size; only the ratios count, (1, 1, 1) where unknown.
+    points : array, shape (N, 3), optional
+        Up to six extreme points, voxel coordinates, any order.
+    strokes : ndarray, shape (I, J, K), uint8, optional
+        0 = not marked, 255 = background stroke, anything else = this object.
+    previous : ndarray, shape (I, J, K), optional
+        Mask or probability that the strokes correct.
+
+    Returns
+    -------
+    probability : ndarray, float32
+        On the window; 1 and 0 on the strokes.
+    window : tuple of slice
+        The part of the volume; outside it the probability is 0.
+
+    Raises
+    ------
+    ValueError
+        Nothing says where the object is.
+    DataError
+        The weights are missing or damaged.
+    """
+    marked = np.zeros((0, 3)) if points is None else np.asarray(points, dtype=np.float64).reshape(-1, 3)
+    if strokes is not None and not strokes.any():
+        strokes = None
+    if len(marked) == 6 and strokes is None and previous is None:
+        return _from_six_points(image, spacing, marked)
+    frame = frame_of(image.shape, spacing, marked, strokes, previous)
+    where = frame.window
+    if not np.isfinite(image[where]).all():
+        image = finite_intensity(image)
+    probability, window = first_mask_learned(image, spacing, points=marked, strokes=strokes, previous=previous)
+    part = None if strokes is None else strokes[window]
+    inside = tuple(slice(0, n) for n in probability.shape)
+    side = frame.high - frame.low
+    return walked(image[window], probability, part, inside=inside, side=side, spacing=spacing, reach=REACH), window
+
+
+def _from_six_points(
+    image: NDArray[Any], spacing: tuple[float, float, float], points: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], Index]:
+    """Network and classical first mask err in different places: their mean, with the boundary drawn at full resolution."""
+    window = Window.around(points, image.shape, spacing)
+    part = finite_intensity(image[window.index])
+    learned, inner = first_mask_learned(part, spacing, points=window.points)
+    joined = np.zeros(window.shape, dtype=np.float32)
+    network = np.zeros(window.shape, dtype=np.float32)
+    network[inner] = learned
+    classical = first_mask(part, window)
+    box = window.box
+    joined[box] = NETWORK_SHARE * network[box] + (1 - NETWORK_SHARE) * classical[box]
+    return sharpened(part, joined, window, reach=REACH), window.index
