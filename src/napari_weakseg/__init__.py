@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Case": "case",
+    "Cohort": "case",
     "ExtremePoints": "prompts",
     "ImageLabel": "prompts",
     "Scribbles": "prompts",

@@ -4,6 +4,7 @@ from .api import evaluate as evaluate
 from .api import replay as replay
 from .api import segment as segment
 from .case import Case as Case
+from .case import Cohort as Cohort
 from .errors import WeaksegError as WeaksegError
 from .io.nifti import read_volume as read_volume
 from .io.nifti import write_mask as write_mask
