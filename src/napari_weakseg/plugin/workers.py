@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from .session import Document, Job, points_needed, six_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from ..method import Result, Step
+    from ..method import Step
 
 _PAUSE_MS = 50
 log = logging.getLogger("napari_weakseg")
@@ -39,106 +40,83 @@ def _nothing(_: Any) -> None:
     """Ignore the news."""
 
 
-@dataclass
-class Listener:
-    """Whom a run tells; all are called in the GUI thread, and none after `Run.cancel`, but for `ended`."""
-
-    progressed: Callable[[Progress], None] = _nothing
-    done: Callable[[Proposal], None] = _nothing
-    failed: Callable[[str], None] = _nothing
-    ended: Callable[[Run], None] = _nothing
+def _newest(_kept: Any, newer: Any) -> Any:
+    return newer
 
 
 @dataclass(repr=False)
-class Run:
-    """One job in a worker thread.
+class Task:
+    """A generator in a worker thread; its news reach the GUI thread no faster than they can be drawn.
 
-    `cancel` acts at once for the user: nothing more is reported. The thread itself ends at the fit's next step, then
-    `Listener.ended` is called, and only then may the next run start.
+    `cancel` acts at once for the user: nothing more is reported. The thread itself ends at the generator's next yield; then
+    `ended` is called, and only then may the next task start.
+
+    Parameters
+    ----------
+    name : str
+        What napari calls it when its window is closed meanwhile.
+    steps : generator
+        What runs, in a thread of its own; it touches no layer.
+    progressed, done, failed, ended : callable
+        Told in the GUI thread: the latest yield, the returned value, a sentence of what went wrong, and that it is over.
+    merge : callable, optional
+        Joins news that nobody was told yet with newer ones; default the newer ones alone.
     """
 
-    job: Job
-    listener: Listener
-    stage: str = REFINED
+    name: str
+    steps: Generator[Any, None, Any]
+    progressed: Callable[[Any], None] = _nothing
+    done: Callable[[Any], None] = _nothing
+    failed: Callable[[str], None] = _nothing
+    ended: Callable[[Task], None] = _nothing
+    merge: Callable[[Any, Any], Any] = _newest
     cancelled: bool = False
     over: bool = False
-    _news: Progress | None = None
+    _news: Any = None
     _drawing: float = 0.0
-    _steps: Generator[Step, None, Result] | None = None
     _worker: Any = None
 
     def __repr__(self) -> str:
-        """Return what napari shows when its window is closed during a run."""
-        return f"the {self.stage} mask"
+        """Return what napari shows when its window is closed meanwhile."""
+        return self.name
 
     def start(self) -> None:
         """Begin; returns at once."""
         from napari.qt.threading import create_worker
 
-        from ..api import steps
-
-        self._steps = steps(self.job.case, method=self.job.method, recipe=self.job.recipe)
         self._worker = create_worker(self._drive, _ignore_errors=True, _start_thread=False)
-        self._worker.yielded.connect(self._on_progress)
+        self._worker.yielded.connect(self._on_news)
         self._worker.returned.connect(self._on_returned)
         self._worker.errored.connect(self._on_error)
         self._worker.finished.connect(self._on_finished)
         self._worker.start()
 
     def cancel(self) -> None:
-        """Report nothing more but the last mask that came, and end at the next step."""
+        """Report nothing more but the last news that came, and end at the next yield."""
         if self._news is not None:
             self._tell()
         self.cancelled = True
         if self._worker is not None:
             self._worker.quit()
 
-    def still_of(self, document: Document) -> bool:
-        """Whether every object of the run still has the points that the run saw."""
-        marks = self.job.case.points
-        if marks is None:
-            return False
-        shape = self.job.case.volume.shape
-        for key, six in zip(self.job.objects, marks.points, strict=True):
-            now = document.points_of(key)
-            if len(now) < points_needed(shape) or not np.allclose(six_of(now, shape), six):
-                return False
-        return True
-
-    def _drive(self) -> Generator[Progress, None, Proposal]:
+    def _drive(self) -> Generator[Any, None, Any]:
         """The worker's whole life, in its own thread.
 
         A RuntimeError (torch's out-of-memory is one) would be swallowed by superqt, and what is no Exception would end
         the process: both leave as our own error.
         """
-        started = time.monotonic()
-        assert self._steps is not None
         try:
-            while True:
-                try:
-                    step = next(self._steps)
-                except StopIteration as stop:
-                    return Proposal.from_result(stop.value, self.job.objects, self.stage)
-                yield self._told(step, time.monotonic() - started)
+            return (yield from self.steps)
         except (RuntimeError, KeyboardInterrupt, SystemExit) as error:
-            log.exception("a run of %s failed", self.job.method)
+            log.exception("%s failed", self.name)
             raise WeaksegError(sentence(error)) from error
-
-    def _told(self, step: Step, elapsed: float) -> Progress:
-        share = min(max(float(step.progress), 0.0), 1.0)
-        left = elapsed * (1 - share) / share if share > 0.02 else None
-        limit = float(self.job.recipe.max_seconds) - elapsed
-        if left is not None and limit > 0:
-            left = min(left, limit)
-        proposal = None if step.preview is None else Proposal.from_preview(step.preview, self.job.objects, _stage(step.stage))
-        return Progress(step.stage, step.index, step.total, share, left, proposal, step.note)
 
     # -- in the GUI thread -----------------------------------------------------------------
 
-    def _on_progress(self, progress: Progress) -> None:
+    def _on_news(self, news: Any) -> None:
         """Keep the news; a worker may have more of it than a window can draw."""
         kept = self._news
-        self._news = progress if progress.proposal or not kept else replace(progress, proposal=kept.proposal)
+        self._news = news if kept is None else self.merge(kept, news)
         if kept is None:
             self._tell_soon()
 
@@ -153,24 +131,107 @@ class Run:
         if news is None or self.cancelled or self.over:
             return
         started = time.monotonic()
-        self.listener.progressed(news)
+        self.progressed(news)
         self._drawing = time.monotonic() - started
 
-    def _on_returned(self, proposal: Proposal) -> None:
+    def _on_returned(self, value: Any) -> None:
         self.over = True
         if not self.cancelled:
-            self.listener.done(proposal)
+            self.done(value)
 
     def _on_error(self, error: Exception) -> None:
         self.over = True
-        log.error("a run of %s failed", self.job.method, exc_info=error)
+        log.error("%s failed", self.name, exc_info=error)
         if not self.cancelled:
-            self.listener.failed(sentence(error))
+            self.failed(sentence(error))
 
     def _on_finished(self) -> None:
-        if self._steps is not None:
-            self._steps.close()  # a worker that quits leaves its generator open
-        self.listener.ended(self)
+        self.steps.close()  # a worker that quits leaves its generator open
+        self.ended(self)
+
+
+@dataclass
+class Listener:
+    """Whom a run tells; all are called in the GUI thread, and none after `Run.cancel`, but for `ended`."""
+
+    progressed: Callable[[Progress], None] = _nothing
+    done: Callable[[Proposal], None] = _nothing
+    failed: Callable[[str], None] = _nothing
+    ended: Callable[[Run], None] = _nothing
+
+
+@dataclass(repr=False)
+class Run:
+    """One job of the extreme points panel as a `Task`."""
+
+    job: Job
+    listener: Listener
+    stage: str = REFINED
+    _task: Task | None = None
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        tell = self.listener
+        name = f"the {self.stage} mask"
+        self._task = Task(name, self._steps(), tell.progressed, tell.done, tell.failed, lambda _: tell.ended(self), _join)
+        self._task.start()
+
+    def cancel(self) -> None:
+        """Report nothing more but the last mask that came, and end at the next step."""
+        if self._task is not None:
+            self._task.cancel()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nothing more will be reported."""
+        return self._task is not None and self._task.cancelled
+
+    def still_of(self, document: Document) -> bool:
+        """Whether every object of the run still has the points that the run saw."""
+        marks = self.job.case.points
+        if marks is None:
+            return False
+        shape = self.job.case.volume.shape
+        for key, six in zip(self.job.objects, marks.points, strict=True):
+            now = document.points_of(key)
+            if len(now) < points_needed(shape) or not np.allclose(six_of(now, shape), six):
+                return False
+        return True
+
+    def _steps(self) -> Generator[Progress, None, Proposal]:
+        from ..api import steps
+
+        started = time.monotonic()
+        with closing(steps(self.job.case, method=self.job.method, recipe=self.job.recipe)) as running:
+            while True:
+                try:
+                    step = next(running)
+                except StopIteration as stop:
+                    return Proposal.from_result(stop.value, self.job.objects, self.stage)
+                yield self._told(step, time.monotonic() - started)
+
+    def _told(self, step: Step, elapsed: float) -> Progress:
+        proposal = None if step.preview is None else Proposal.from_preview(step.preview, self.job.objects, _stage(step.stage))
+        left = seconds_left(step.progress, elapsed, float(self.job.recipe.max_seconds))
+        return Progress(step.stage, step.index, step.total, share_of(step), left, proposal, step.note)
+
+
+def share_of(step: Step) -> float:
+    """Share of the whole fit that is done, 0 to 1."""
+    return min(max(float(step.progress), 0.0), 1.0)
+
+
+def seconds_left(progress: float, elapsed: float, limit: float) -> float | None:
+    """Time to the end as the pace so far says, at most what the limit leaves; None while that is a guess."""
+    if progress <= 0.02:
+        return None
+    left = elapsed * (1 - min(progress, 1.0)) / progress
+    return min(left, limit - elapsed) if limit > elapsed else left
+
+
+def _join(kept: Progress, newer: Progress) -> Progress:
+    """The newer progress, with the mask of the one before where it brings none."""
+    return newer if newer.proposal else replace(newer, proposal=kept.proposal)
 
 
 def _stage(stage: str) -> str:

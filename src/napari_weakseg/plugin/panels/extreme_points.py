@@ -23,6 +23,7 @@ from ..session import Job, ObjectKey, box_size
 from ..workbench import Workbench
 from ..workers import Listener, Progress, Run, in_background
 from .extreme_points_view import KEYS, View
+from .parts import set_choices
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -438,7 +439,7 @@ class ExtremePointsPanel(QWidget):
         images = self._images()
         chosen = self._shown_image
         row = next((n for n, image in enumerate(images) if chosen is not None and image == chosen), 0)
-        view.set_choices(view.image_box, [(image.name, image, "") for image in images], row if images else -1)
+        set_choices(view.image_box, [(image.name, image, "") for image in images], row if images else -1)
         view.image_info.setText(image_line(bench.session))
         others = other_channels(self.viewer, bench.layers.image, bench.layers.volume) if bench.layers is not None else ()
         view.channels_box.setVisible(bool(others))
@@ -446,14 +447,14 @@ class ExtremePointsPanel(QWidget):
         values = [structure.value for structure in document.structures]
         if not view.structure_box.lineEdit().hasFocus():
             entries = [(s.name, s.value, s.colour) for s in document.structures]
-            view.set_choices(view.structure_box, entries, values.index(document.current.structure))
+            set_choices(view.structure_box, entries, values.index(document.current.structure))
         numbers = document.numbers_of(document.current.structure)
         keys = [ObjectKey(document.current.structure, number) for number in numbers]
         done = ["  ✓" if key in document.finished else "" for key in keys]
         entries_of = [
             (f"{n} of {len(keys)}{mark}", key, "") for n, (key, mark) in enumerate(zip(keys, done, strict=True), start=1)
         ]
-        view.set_choices(view.object_box, entries_of, keys.index(document.current))
+        set_choices(view.object_box, entries_of, keys.index(document.current))
 
     def _show_points(self) -> None:
         view, bench = self.view, self.bench
