@@ -84,8 +84,12 @@ class ExplainableHeatmapRecipe(Recipe):
         "max", choices=("max", "top", "log-sum-exp"), source="paper", tooltip="What of a feature map the decision sees"
     )
     pooling_share: float = knob(0.01, min=0, max=1, tooltip="Share of the voxels whose mean is taken (top only)")
-    pooling_sharpness: float = knob(5.0, min=0.01, max=1000, tooltip="Large: close to max, small: to the mean (log-sum-exp only)")
-    working_spacing: float = knob(0.0, min=0, max=20, unit="mm", tooltip="Images are resampled to this voxel size; 0 keeps theirs")
+    pooling_sharpness: float = knob(
+        5.0, min=0.01, max=1000, tooltip="Large: close to max, small: to the mean (log-sum-exp only)"
+    )
+    working_spacing: float = knob(
+        0.0, min=0, max=20, unit="mm", tooltip="Images are resampled to this voxel size; 0 keeps theirs"
+    )
     working_size: int = knob(
         128, min=0, max=2048, unit="voxels", tooltip="Images whose longer side is larger are shrunk to this; 0 keeps them"
     )

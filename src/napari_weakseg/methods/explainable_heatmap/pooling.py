@@ -164,8 +164,9 @@ class DecisionPoints:
             For 2D points: the array axis that the slices are stacked along, and the slice's number.
         """
         places = self.places if slice_axis is None else np.insert(self.places, slice_axis, slice_index, axis=1)
-        rows: NDArray[np.float64] = np.column_stack([places, self.contributions[label], self.channels]).astype(np.float64)
-        return rows
+        table: NDArray[np.float64] = np.empty((len(places), 5))
+        table[:, :3], table[:, 3], table[:, 4] = places, self.contributions[label], self.channels
+        return table
 
 
 def decision_points(features: Tensor, head: PooledHead, *, heaviest: int = 1) -> DecisionPoints:
