@@ -25,6 +25,7 @@ _HOME = {
     "get_method": "methods",
     "list_methods": "methods",
     "new_recipe": "methods",
+    "read_cohort": "io.cohort",
     "read_volume": "io.nifti",
     "replay": "api",
     "segment": "api",

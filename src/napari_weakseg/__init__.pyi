@@ -6,6 +6,7 @@ from .api import segment as segment
 from .case import Case as Case
 from .case import Cohort as Cohort
 from .errors import WeaksegError as WeaksegError
+from .io.cohort import read_cohort as read_cohort
 from .io.nifti import read_volume as read_volume
 from .io.nifti import write_mask as write_mask
 from .methods import get_method as get_method

@@ -1,0 +1,370 @@
+"""A first ``cohort.json`` from a folder: what the names and tables say, in plain sentences, and nothing that they do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError, PromptError, WeaksegError
+from .cohort_layout import FoundCase, Layout, layout_of
+from .label_tables import CASE_COLUMNS, CLASS_COLUMNS, SLICE_COLUMNS, Table, read_table
+from .names import shown
+from .nifti import read_mask
+
+MASKS_READ = 25
+"""So many masks and scribbles are opened to see which values they hold."""
+
+_PATIENT_COLUMNS = ("patient", "patient_id", "subject", "subject_id")
+_PATIENT_IN_ID = re.compile(r"((?:sub|subject|subj|patient|pat|case|p|s)[-_]?\d+)[-_.].+", re.I)
+
+
+def guess_cohort(
+    folder: str | os.PathLike[str],
+    *,
+    output: str | os.PathLike[str] | None = None,
+    class_column: str | None = None,
+    codes: dict[str, int | None] | None = None,
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Find images, masks, scribbles, points and label tables, and put them together as cases.
+
+    Names decide what a file is; masks and scribbles are opened only to see which values they hold. What scribble values
+    mean stands in no file: it is left open unless `codes` says it.
+
+    Parameters
+    ----------
+    folder : path
+        One folder per case, all cases in one folder, or nnU-Net's ``imagesTr`` and ``labelsTr``.
+    output : path, optional
+        Where the cohort file is to lie: paths are relative to its folder. Default ``cohort.json`` in `folder`.
+    class_column : str, optional
+        Column of the label table that holds the classes.
+    codes : dict, optional
+        ``{"background": value, "unlabelled": value}`` of the scribbles.
+
+    Returns
+    -------
+    data : dict
+        The content of a cohort file, for `write_cohort`.
+    notes : tuple of str
+        What was taken for what, and what the user has to fill in.
+
+    Raises
+    ------
+    DataError, PromptError
+        No such folder, no image in it, or no such column.
+    """
+    root = Path(os.path.abspath(folder))
+    target = root / "cohort.json" if output is None else Path(os.path.abspath(output))
+    layout = layout_of(root)
+    notes: list[str] = []
+    where = "each in a folder of its own" if layout.foldered else "several to a folder"
+    notes.append(f"{_counted(len(layout.cases), 'case was', 'cases were')} found, {where}.")
+    if layout.ignored:
+        files = _counted(layout.ignored, "file with the name of a result was", "files with names of results were")
+        notes.append(f"{files} left out (heatmap, probability, prediction).")
+    channels, kept = _channels(layout, notes)
+    tables = _Tables(layout.tables, [case.id for case in kept], class_column, notes)
+    patients = _patients(kept, tables, notes)
+    data: dict[str, Any] = {
+        "name": root.name or "cohort",
+        "channels": list(channels),
+        "structures": _structures(kept, layout, notes),
+        "image_classes": list(tables.classes),
+        "slice_axis": 2,
+    }
+    if any(case.scribbles for case in kept):
+        data["scribble_codes"] = codes
+        _tell_codes(kept, codes, notes)
+    _set_folder(data, root, target)
+    for part in ("training", "validation", "testing"):
+        data[part] = [_entry(case, channels, tables, patients, target.parent, notes) for case in kept if case.part == part]
+    data["unpaired_masks"] = [_relative(path, target.parent) for path in layout.unpaired_masks]
+    _tell_rest(kept, data, tables, notes)
+    return data, tuple(notes)
+
+
+def _channels(layout: Layout, notes: list[str]) -> tuple[tuple[str, ...], list[FoundCase]]:
+    """Sequences that every case has; where each has one image of whatever name, one channel."""
+    names = [set(case.images) for case in layout.cases]
+    shared = set.intersection(*names)
+    if not shared and all(len(images) == 1 for images in names):
+        kinds = sorted(set.union(*names))
+        notes.append(f"every case has one image, under several names ({_few(kinds)}); they are taken for one channel.")
+        for case in layout.cases:
+            case.images = {"image": next(iter(case.images.values()))}
+        return ("image",), layout.cases
+    if not shared:
+        best, count = Counter(name for images in names for name in sorted(images)).most_common(1)[0]
+        notes.append(f"no sequence is in every case; {best!r} is in {count} of {len(names)}, and the others were left out.")
+        shared = {best}
+    spare = Counter(name for images in names for name in images if name not in shared)
+    for name, count in sorted(spare.items()):
+        notes.append(f"the sequence {name!r} is in {count} of {len(names)} cases alone and was left out.")
+    channels = tuple(_channel_names(sorted(shared), layout, notes))
+    order = sorted(shared)
+    kept = []
+    for case in layout.cases:
+        if shared <= set(case.images):
+            case.images = {new: case.images[old] for new, old in zip(channels, order, strict=True)}
+            kept.append(case)
+    if channels != ("image",):
+        notes.append(f"the channels are {_few(channels)}.")
+    return channels, kept
+
+
+def _channel_names(names: list[str], layout: Layout, notes: list[str]) -> list[str]:
+    """nnU-Net's numbers become the names that its ``dataset.json`` gives them."""
+    data = _dataset(layout)
+    given = data.get("channel_names", data.get("modality"))
+    if not isinstance(given, dict) or not all(name.isdigit() and len(name) == 4 for name in names):
+        if names == ["image"] and isinstance(given, dict) and len(given) > 1:
+            notes.append(
+                f"dataset.json names {len(given)} channels, but the images are single files; 4D files have to be split."
+            )
+        return names
+    new = [str(given.get(str(int(name)), name)) for name in names]
+    return new if len(set(new)) == len(new) else names
+
+
+def _dataset(layout: Layout) -> dict[str, Any]:
+    if layout.dataset is None or layout.dataset.stat().st_size > 5_000_000:
+        return {}
+    try:
+        data = json.loads(layout.dataset.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _structures(cases: list[FoundCase], layout: Layout, notes: list[str]) -> list[dict[str, Any]]:
+    masks = [case.masks[0] for case in cases if len(case.masks) == 1] + layout.unpaired_masks
+    values = _values(masks) - {0}
+    names = _dataset_labels(layout)
+    source = "the masks"
+    if not masks:
+        names = _names_in_points(cases)
+        values, source = set(names), "the points"
+    if not values:
+        return []
+    found = [{"name": names.get(value, f"structure {value}"), "value": value} for value in sorted(values)]
+    listed = _few([f"{structure['value']} = {structure['name']}" for structure in found])
+    part = f" (the first {MASKS_READ} were opened)" if len(masks) > MASKS_READ else ""
+    unnamed = "" if set(names) >= values else "; their names stand in no file, correct them under structures"
+    notes.append(f"{source} hold the structures {listed}{part}{unnamed}.")
+    return found
+
+
+def _dataset_labels(layout: Layout) -> dict[int, str]:
+    labels = _dataset(layout).get("labels")
+    names: dict[int, str] = {}
+    for one, other in labels.items() if isinstance(labels, dict) else ():
+        name, value = (
+            (other, one) if str(one).isdigit() else (one, other)
+        )  # decathlon writes value: name, nnU-Net v2 name: value
+        if str(value).isdigit() and isinstance(name, str):
+            names[int(value)] = name
+    return names
+
+
+def _names_in_points(cases: list[FoundCase]) -> dict[int, str]:
+    """Structures as our own points files name them."""
+    names: dict[int, str] = {}
+    for case in cases:
+        for path in case.points[:1]:
+            try:
+                data = json.loads(path.read_bytes()) if path.suffix == ".json" and path.stat().st_size < 5_000_000 else None
+            except (OSError, ValueError, RecursionError):
+                data = None
+            entries = data.get("structures") if isinstance(data, dict) else None
+            for number, entry in enumerate(entries if isinstance(entries, list) else [{"name": "lesion"}], start=1):
+                if isinstance(entry, dict) and isinstance(entry.get("value", number), int):
+                    names.setdefault(entry.get("value", number), str(entry.get("name", f"structure {number}")))
+    return names
+
+
+def _values(paths: list[Path]) -> set[int]:
+    values: set[int] = set()
+    for path in paths[:MASKS_READ]:
+        try:
+            values |= {int(value) for value in np.unique(read_mask(path).array)}
+        except WeaksegError:
+            continue  # a damaged mask is for `check_cohort` to report, with all the others
+    return values
+
+
+class _Tables:
+    """Classes and patients in the CSV files of a folder."""
+
+    def __init__(self, paths: list[Path], ids: list[str], class_column: str | None, notes: list[str]) -> None:
+        self.classes: tuple[str, ...] = ()
+        self.labels: dict[str, Any] = {}
+        self.patients: dict[str, str] = {}
+        refused: list[str] = []
+        for path in paths:
+            try:
+                table = read_table(path)
+            except PromptError as error:
+                notes.append(f"{error}")
+                continue
+            rows = {case: rows for case, rows in table.by_case().items() if case in set(ids)}
+            if not table.first_of(CASE_COLUMNS) or not rows:
+                notes.append(f"{shown(path)} names none of the cases in a column 'case' and was left out.")
+                continue
+            self._take_patients(table, rows)
+            columns = _class_columns(table, rows, class_column)
+            if self.labels or len(columns) != 1:
+                refused.append(shown(path))
+                if columns and not self.labels:
+                    notes.append(f"{shown(path)} has {len(columns)} columns that may be classes ({_few(columns)}): name one.")
+                continue
+            self._take_labels(table, rows, columns[0], path, notes)
+        if class_column is not None and not self.labels:
+            raise PromptError(f"no table of this folder has classes of the cases in a column {class_column!r}; name another.")
+
+    def _take_patients(self, table: Table, rows: dict[str, list[dict[str, str]]]) -> None:
+        column = table.first_of(_PATIENT_COLUMNS)
+        if column:
+            self.patients |= {case: lines[0][column] for case, lines in rows.items() if lines[0][column]}
+
+    def _take_labels(
+        self, table: Table, rows: dict[str, list[dict[str, str]]], column: str, path: Path, notes: list[str]
+    ) -> None:
+        found = sorted({line[column] for lines in rows.values() for line in lines if line[column]})
+        if found == ["0", "1"]:
+            thing = re.sub(r"^(has|is)_|_(present|label|class)$", "", column).replace("_", " ").strip()
+            thing = "positive" if thing in CLASS_COLUMNS else thing
+            self.classes = (f"no {thing}", thing)
+        else:
+            self.classes = tuple(f"class {value}" for value in found) if all(map(str.isdigit, found)) else tuple(found)
+        index = {value: place for place, value in enumerate(found)}
+        counted = table.first_of(SLICE_COLUMNS)
+        incomplete = 0
+        for case, lines in rows.items():
+            if counted:
+                lines = sorted(lines, key=lambda line: int(line[counted]) if line[counted].isdigit() else -1)
+                whole = [line[counted] for line in lines] == [str(number) for number in range(len(lines))]
+            else:
+                whole = len(lines) == 1
+            if not whole or any(line[column] not in index for line in lines):
+                incomplete += 1
+                continue
+            values = [index[line[column]] for line in lines]
+            self.labels[case] = values if counted else self.classes[values[0]]
+        kind = "one per slice" if counted else "one per volume"
+        listed = _few(
+            [f"{value} = {name}" if value != name else value for value, name in zip(found, self.classes, strict=True)]
+        )
+        notes.append(f"image-level labels ({kind}) are in {shown(path)}, column {column!r}: {listed}.")
+        if incomplete:
+            have = _counted(incomplete, "case has", "cases have")
+            notes.append(f"{have} gaps there and stay unmarked; number the slices from 0, one row for each.")
+
+
+def _class_columns(table: Table, rows: dict[str, list[dict[str, str]]], wanted: str | None) -> list[str]:
+    """Columns that may hold classes: few different names, or the numbers 0, 1, ..."""
+    if wanted is not None:
+        return [wanted.lower()] if wanted.lower() in table.columns else []
+    named = table.first_of(CLASS_COLUMNS)
+    if named:
+        return [named]
+    taken = {*CASE_COLUMNS, *SLICE_COLUMNS, *_PATIENT_COLUMNS}
+    lines = [line for case in rows.values() for line in case]
+    fitting = []
+    for column in (column for column in table.columns if column not in taken):
+        values = {line[column] for line in lines} - {""}
+        numbers = any(re.fullmatch(r"[-+.\d][\d.eE+-]*", value) for value in values)
+        if 2 <= len(values) <= 10 and (not numbers or values == set(map(str, range(len(values))))):
+            fitting.append(column)
+    return fitting
+
+
+def _patients(cases: list[FoundCase], tables: _Tables, notes: list[str]) -> dict[str, str]:
+    """Patients of the cases that share one with another, from a table or from ids such as ``patient001_frame01``."""
+    found = {case.id: tables.patients[case.id] for case in cases if case.id in tables.patients}
+    source = "a table"
+    if not found:
+        source = "their names"
+        matches = {case.id: _PATIENT_IN_ID.fullmatch(case.id) for case in cases}
+        found = {name: match[1] for name, match in matches.items() if match is not None}
+    several = [name for name, count in Counter(found.values()).items() if count > 1]
+    if not several:
+        return {}
+    example = [case for case, patient in found.items() if patient == several[0]]
+    notes.append(
+        f"{len(set(found.values()))} patients were taken from {source}, for example {_few(example)} are of {several[0]}; "
+        "they stay in one fold."
+    )
+    return found
+
+
+def _tell_codes(cases: list[FoundCase], codes: dict[str, int | None] | None, notes: list[str]) -> None:
+    if codes is not None:
+        return
+    values = sorted(_values([case.scribbles[0] for case in cases if case.scribbles]))
+    listed = _few([str(value) for value in values])
+    notes.append(
+        f"the scribbles hold the values {listed}; which is a background stroke and which is unlabelled stands in no file: "
+        'state it as "scribble_codes": {"background": ..., "unlabelled": ...}.'
+    )
+
+
+def _set_folder(data: dict[str, Any], root: Path, target: Path) -> None:
+    if not root.is_relative_to(target.parent):
+        data["folder"] = _relative(root, target.parent)
+
+
+def _entry(
+    case: FoundCase, channels: tuple[str, ...], tables: _Tables, patients: dict[str, str], base: Path, notes: list[str]
+) -> dict[str, Any]:
+    images = [_relative(case.images[channel], base) for channel in channels]
+    entry: dict[str, Any] = {"id": case.id}
+    if case.id in patients:
+        entry["patient"] = patients[case.id]
+    entry["image"] = images[0] if len(images) == 1 else images
+    if case.id in tables.labels:
+        entry["image_label"] = tables.labels[case.id]
+    for key, paths in (("points", case.points), ("scribble", case.scribbles), ("label", case.masks)):
+        if len(paths) == 1:
+            entry[key] = _relative(paths[0], base)
+        elif paths:
+            notes.append(
+                f"{case.id} has {len(paths)} files that may be its {key} ({_few([shown(path) for path in paths])}): name one."
+            )
+    return entry
+
+
+def _tell_rest(cases: list[FoundCase], data: dict[str, Any], tables: _Tables, notes: list[str]) -> None:
+    for key, words in (("points", "extreme points"), ("scribbles", "scribbles"), ("masks", "a reference mask")):
+        count = sum(len(getattr(case, key)) == 1 for case in cases)
+        if count:
+            only = ", which is read for evaluation only" if key == "masks" else ""
+            notes.append(f"{_counted(count, 'case has', 'cases have')} {words}{only}.")
+    if data["unpaired_masks"]:
+        masks = _counted(len(data["unpaired_masks"]), "mask belongs", "masks belong")
+        notes.append(f"{masks} to no image: see unpaired_masks.")
+    if any(isinstance(label, list) for label in tables.labels.values()):
+        notes.append("slices are counted along the third axis of the files; set slice_axis if they are not.")
+    if not data["testing"]:
+        notes.append("no case is set aside for testing: move some to testing, or train in folds.")
+
+
+def _relative(path: Path, base: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, base)).as_posix()
+    except ValueError as error:  # another drive on Windows
+        raise DataError("the images lie on another drive than the cohort file; write it to the same drive.") from error
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _few(names: Any, limit: int = 6) -> str:
+    names = [str(name) for name in names]
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
