@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,6 +138,15 @@ class Cohort:
                 ids.add(case)
                 if homes.setdefault(patient, part) != part:
                     raise DataError(f"patient {patient} is in {homes[patient]} and in {part}; keep a patient in one part.")
+
+    def with_references(self) -> Cohort:
+        """The same cohort, whose cases come with their reference masks: for evaluation and for full supervision only."""
+        parts = {}
+        for part in ("training", "validation", "testing"):
+            cases = getattr(self, part)
+            lazy = getattr(cases, "with_references", None)
+            parts[part] = cases if lazy is None else lazy()
+        return replace(self, **parts)
 
     def folds(self, count: int, seed: int = 0) -> tuple[Fold, ...]:
         """Split the training cases into `count` folds by patient.
