@@ -115,6 +115,8 @@ def train_steps(
         tensors = {name: value.cpu().numpy() for name, value in _copy(modules, optimisers).items()}
         checkpoints.save(TrainingState(weights_now(), tensors, meta))
 
+    if state is None:
+        save(ended=False)  # a disk that is too small is found now, not hours later
     good: tuple[int, Tensors] | None = None
     while done < limit and (stop_after is not None or time.monotonic() - began <= max_seconds):
         candidate = _copy(modules, optimisers) if good is None or done - good[0] >= KEEP_EVERY else None
@@ -134,12 +136,12 @@ def train_steps(
         if candidate is not None:  # a finite loss says that the state before this step was good
             good = (done, candidate)
         done += 1
-        if checkpoints is not None and checkpoints.due() and done < limit:
-            save(ended=False)
         shown = preview(done) if preview is not None else None
         progress = share[0] + (share[1] - share[0]) * done / total
         yield Step(stage, done, total, scores, shown, progress, note)
         note = ""
+        if checkpoints is not None and done < limit and checkpoints.due():
+            save(ended=False)  # after the yield: whoever logs the steps has this one
     save(ended=True)
     return done
 

@@ -1,0 +1,357 @@
+"""`Run`: a training on disk, which a kill at any moment leaves fit to go on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import sys
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from ..errors import DataError, RecipeError
+from ..method import TrainingState
+from .atomic import check_writable, sweep, write_atomically
+from .generations import read_generation, write_generation
+from .names import csv_cell, shown
+from .records import read_record, write_record
+from .weights import FIELDS, describe, from_description, read_weights, write_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from ..method import Step, Weights
+    from ..recipe import Recipe
+
+__all__ = ["Run", "read_weights", "write_weights"]
+
+FREE_AT_START = 64 * 2**20
+"""Bytes that must be free before a run begins; the first checkpoint, written before the first step, gives the real figure."""
+
+SAVE_SHARE = 0.03
+"""Share of the time that saving may take."""
+
+MAY_CHANGE = frozenset({"max_seconds", "device", "preview_seconds"})
+"""Knobs that a run may be resumed with other values of: they do not decide what is learnt in a step."""
+
+_STATE_FIELDS = FIELDS | {"state"}
+
+
+class Run:
+    """A run folder: recipe, cohort, weights and state in two generations, figures, log.
+
+    It is the `napari_weakseg.method.Checkpoints` of a fit. Use it as a context manager: it is locked between `begin` and
+    the end of the block, and a killed process's lock ends with the process.
+
+    Parameters
+    ----------
+    folder : path
+        Made by `begin`; nothing is written before.
+    every_seconds : float
+        Time between two checkpoints; more where saving would take over 3 % of it.
+
+    Notes
+    -----
+    Files: ``recipe.json``, ``cohort.json`` (hashes and the split), ``weights.safetensors`` + ``.json``, ``state.safetensors``
+    + ``.json`` (what training goes on from), each of the two also as ``.previous``, ``metrics.csv``, ``curves.png``,
+    ``previews/``, ``log.txt``. Every file is replaced as a whole. A pair counts only where the description names the hash
+    of the tensors, and at each instant of a save one such pair is there.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, every_seconds: float = 30.0) -> None:
+        self.folder = Path(folder)
+        self.every_seconds = every_seconds
+        self.notes: list[str] = []
+        self._rows: list[dict[str, Any]] = []
+        self._lines: list[str] = []
+        self._lock: int | None = None
+        self._saved_at = time.monotonic()
+        self._cost = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # -- beginning and end ----------------------------------------------------------------------------------------------
+
+    def begin(self, recipe: Recipe, method: str, cohort: Mapping[str, Any], *, resume: bool = False) -> None:
+        """Make the folder ready, or make sure that what it holds is the run that is to go on.
+
+        Parameters
+        ----------
+        recipe : Recipe
+            Settings of the training.
+        method : str
+            Its name in the register.
+        cohort : dict
+            What was learnt from, as JSON values without paths: see `napari_weakseg.cohorts.split_facts`.
+        resume : bool
+            True goes on with the run in the folder, and begins one where there is none.
+
+        Raises
+        ------
+        DataError, RecipeError
+            The folder cannot be written or has too little room, another process trains into it, it holds another run, or
+            a run that was not to be resumed.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise DataError(f"{shown(self.folder)} is a file; name a folder for the run.")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.folder).free
+        except OSError as error:
+            raise DataError(
+                f"the folder {shown(self.folder)} cannot be made; choose another place or change its rights."
+            ) from error
+        check_writable(self.folder / "weights.safetensors")
+        if free < FREE_AT_START:
+            raise DataError(
+                f"the disk of {shown(self.folder)} has {free / 1e6:.0f} MB free; free some space or choose another."
+            )
+        self._take_lock()
+        sweep(self.folder)
+        held = self.folder / "recipe.json"
+        if held.exists():
+            if not resume:
+                raise DataError(f"{shown(self.folder)} holds a run already; resume it (--resume) or choose another folder.")
+            self._check_same(read_record(held), recipe, method, cohort)
+            self._read_log()
+        else:
+            others = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith((".", "run.lock")))
+            if others and not {"cohort.json"}.issuperset(others):
+                raise DataError(f"the folder {shown(self.folder)} is not empty and holds no run; choose an empty or new one.")
+            # recipe.json comes last: with it the folder is a run
+            write_record({"run": uuid.uuid4().hex, **cohort}, self.folder / "cohort.json")
+            write_record({"method": method, "recipe": recipe.to_json()}, held)
+        self._say(
+            f"{'resumed' if self._rows or self._lines else 'begun'}: {method}, preset {recipe.preset}, seed {recipe.seed}"
+        )
+
+    def finish(self, weights: Weights) -> None:
+        """Keep the final weights, and draw the curves."""
+        write_generation(self.folder, "weights", weights.tensors, describe(weights))
+        self._say(f"done: {', '.join(f'{stage} {count}' for stage, count in self._counts().items())}")
+        for note in weights.meta.get("notes", ()):
+            self._say(f"note: {note}")
+        self._write_log()
+        self._draw_curves()
+
+    def close(self) -> None:
+        """Let another process train into the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------------
+
+    def latest(self) -> TrainingState | None:
+        """The newest whole state; a damaged one is noted, and the one before it is taken.
+
+        Raises
+        ------
+        DataError
+            There are states and none of them can be used.
+        """
+        found = read_generation(self.folder, "state", _STATE_FIELDS)
+        if found is None:
+            return None
+        description, tensors, name = found
+        self._tell_which(name)
+        inner = {key[8:]: value for key, value in tensors.items() if key.startswith("weights.")}
+        state = {key[6:]: value for key, value in tensors.items() if key.startswith("state.")}
+        weights = from_description({**description, "kind": "weights"}, inner, name)
+        return TrainingState(weights, state, dict(description["state"]))
+
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+        return time.monotonic() - self._saved_at >= max(
+            self.every_seconds, self._cost / SAVE_SHARE if self.every_seconds else 0
+        )
+
+    def save(self, state: TrainingState) -> None:
+        """Keep the state, the weights and the figures up to now; the generation before stays.
+
+        Raises
+        ------
+        DataError
+            The disk is full or gone; what was there before is unchanged.
+        """
+        began = time.monotonic()
+        self._write_log()  # first: figures beyond the state are dropped on resuming, missing ones could not be made up
+        tensors = {f"weights.{key}": value for key, value in state.weights.tensors.items()}
+        tensors |= {f"state.{key}": value for key, value in state.tensors.items()}
+        description = {**describe(state.weights), "kind": "state", "state": dict(state.meta)}
+        size = write_generation(self.folder, "state", tensors, description)
+        write_generation(self.folder, "weights", state.weights.tensors, describe(state.weights))
+        free = shutil.disk_usage(self.folder).free
+        if free < 2 * size:
+            raise DataError(
+                f"the disk of {shown(self.folder)} has {free / 1e6:.0f} MB left; a checkpoint takes {2 * size / 1e6:.0f}: "
+                "free some space and resume."
+            )
+        self._saved_at = time.monotonic()
+        self._cost = self._saved_at - began
+
+    def weights(self) -> Weights:
+        """The newest whole weights.
+
+        Raises
+        ------
+        DataError
+            There are none, or all are damaged.
+        """
+        found = read_generation(self.folder, "weights", FIELDS)
+        if found is None:
+            raise DataError(f"{shown(self.folder)} holds no weights; train first, or choose another run.")
+        description, tensors, name = found
+        self._tell_which(name)
+        return from_description(description, tensors, name)
+
+    def cohort(self) -> dict[str, Any]:
+        """What the run learnt from and how it was split: the facts given to `begin`."""
+        path = self.folder / "cohort.json"
+        if not path.is_file():
+            raise DataError(f"{shown(self.folder)} is no run folder (no cohort.json); name the folder given to training.")
+        return read_record(path)
+
+    # -- figures --------------------------------------------------------------------------------------------------------
+
+    def log(self, step: Step) -> None:
+        """Take the figures of a step; they are written with the next checkpoint."""
+        if step.note:
+            self._say(f"{step.stage} {step.index}: {step.note}")
+        if step.scores:
+            self._rows.append({"stage": step.stage, "step": step.index, **{k: float(v) for k, v in step.scores.items()}})
+
+    def keep_preview(self, name: str, picture: bytes) -> None:
+        """Write a PNG into ``previews/``."""
+        folder = self.folder / "previews"
+        folder.mkdir(exist_ok=True)
+        write_atomically(folder / f"{name}.png", picture)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of ``metrics.csv`` so far: stage, step, and the figures of that step."""
+        return list(self._rows)
+
+    def _tell_which(self, name: str) -> None:
+        """Note that it was the generation before."""
+        if ".previous" in name:
+            note = f"the newest {name.partition('.')[0]} of {shown(self.folder)} is damaged; the generation before it is used."
+            self.notes = [*dict.fromkeys([*self.notes, note])]
+
+    def _say(self, text: str) -> None:
+        self._lines.append(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}")
+        self._write_log()
+
+    def _write_log(self) -> None:
+        names = list(dict.fromkeys(name for row in self._rows for name in row))
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, names or ["stage", "step"], restval="", lineterminator="\n")
+        table.writeheader()
+        table.writerows(
+            {key: repr(v) if isinstance(v, float) else csv_cell(str(v)) for key, v in row.items()} for row in self._rows
+        )
+        write_atomically(self.folder / "metrics.csv", text.getvalue().encode())
+        write_atomically(self.folder / "log.txt", "".join(f"{line}\n" for line in self._lines).encode())
+
+    def _read_log(self) -> None:
+        """Take up log and figures; rows beyond the state that training goes on from are made again."""
+        state = read_generation(self.folder, "state", _STATE_FIELDS)
+        meta = dict(state[0]["state"]) if state is not None else {}
+        finished, stage, index = meta.get("finished", {}), meta.get("stage"), int(meta.get("index", 0))
+        try:
+            text = (self.folder / "metrics.csv").read_text(encoding="utf-8") if state is not None else ""
+            rows = [
+                {k: v if k == "stage" else int(v) if k == "step" else float(v) for k, v in row.items() if v}
+                for row in csv.DictReader(io.StringIO(text))
+            ]
+            self._lines = (self.folder / "log.txt").read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError, TypeError):
+            rows = []
+            self.notes.append("the figures of the run so far cannot be read; they begin anew.")
+        self._rows = [
+            row for row in rows if int(row["step"]) <= (index if row["stage"] == stage else finished.get(row["stage"], 0))
+        ]
+
+    def _counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for row in self._rows:
+            counts[row["stage"]] = max(counts.get(row["stage"], 0), int(row["step"]))
+        return counts
+
+    def _draw_curves(self) -> None:
+        """One panel per figure, over all steps of all stages."""
+        names = [name for name in dict.fromkeys(key for row in self._rows for key in row) if name not in ("stage", "step")]
+        if not names:
+            return
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6.4, 1.9 * len(names)), layout="constrained")
+        panels = figure.subplots(len(names), sharex=True, squeeze=False)[:, 0]
+        for panel, name in zip(panels, names, strict=True):
+            for stage in dict.fromkeys(row["stage"] for row in self._rows):
+                places = [place for place, row in enumerate(self._rows) if row["stage"] == stage and name in row]
+                panel.plot(places, [self._rows[place][name] for place in places], linewidth=0.8, label=stage)
+            panel.set_ylabel(name)
+            panel.spines[["top", "right"]].set_visible(False)
+        panels[0].legend(frameon=False, loc="upper right")
+        panels[-1].set_xlabel("step")
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=130)
+        write_atomically(self.folder / "curves.png", picture.getvalue())
+
+    # -- files ----------------------------------------------------------------------------------------------------------
+
+    def _take_lock(self) -> None:
+        """An open file that the system locks for this process: a kill ends the lock too."""
+        path = self.folder / "run.lock"
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise DataError(
+                f"the folder {shown(self.folder)} cannot be written; choose another or change its rights."
+            ) from error
+        try:
+            _lock(handle)
+        except OSError as error:
+            os.close(handle)
+            raise DataError(
+                f"another process trains into {shown(self.folder)}; wait for it or choose another folder."
+            ) from error
+        self._lock = handle
+
+    def _check_same(self, held: Mapping[str, Any], recipe: Recipe, method: str, cohort: Mapping[str, Any]) -> None:
+        """Refuse to go on with what would make it another run."""
+        name = shown(self.folder)
+        if held.get("method") != method:
+            raise RecipeError(f"{name} is a run of {held.get('method')!r}, not {method!r}; choose another folder.")
+        before, now = dict(held.get("recipe") or {}), json.loads(json.dumps(recipe.to_json()))
+        for knob in sorted((set(before) | set(now)) - MAY_CHANGE):
+            if before.get(knob) != now.get(knob):
+                raise RecipeError(
+                    f"{name} was begun with {knob} {before.get(knob)!r}, not {now.get(knob)!r}; "
+                    "resume with the same settings or choose another folder."
+                )
+        known, given = self.cohort(), json.loads(json.dumps(cohort))
+        if known.get("parts") != given.get("parts"):
+            raise DataError(f"{name} was begun with other cases or another split; give the same ones or choose another folder.")
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(handle: int) -> None:
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
