@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ..errors import DataError, RecipeError
+from ..errors import DataError, RecipeError, WeaksegError
 from ..method import TrainingState
 from .atomic import check_writable, sweep, write_atomically
 from .generations import read_generation, write_generation
@@ -117,6 +117,14 @@ class Run:
                 f"the disk of {shown(self.folder)} has {free / 1e6:.0f} MB free; free some space or choose another."
             )
         self._take_lock()
+        try:
+            self._settle(recipe, method, cohort, resume=resume)
+        except WeaksegError:
+            self.close()
+            raise
+
+    def _settle(self, recipe: Recipe, method: str, cohort: Mapping[str, Any], *, resume: bool) -> None:
+        """Write what a run begins with, or take up what was begun."""
         sweep(self.folder)
         held = self.folder / "recipe.json"
         if held.exists():
