@@ -2,10 +2,14 @@
 
     python benchmarks/run.py                   # all parts; results of cases that are done are kept in benchmarks/cache
     python benchmarks/run.py --parts first peers walker --fresh
+    python benchmarks/run.py --parts strokes --limit 5    # a quick look
     python benchmarks/run.py --parts report    # tables from what has been measured
 
-Parts: ``first`` (the first mask), ``peers`` (stock methods on the same points), ``walker`` (our solver against scikit-image's,
-same equation, same seeds), ``refine`` (SimPLe, preset laptop), ``memory`` (peak of the largest case, a fresh process each).
+Parts: ``first`` (six points to the first mask) and ``classical`` (the one without a network), ``peers`` (stock methods on the
+same points), ``walker`` (our solver against scikit-image's, same equation, same seeds), ``refine`` (SimPLe, preset laptop),
+``strokes`` and ``sparse`` (first mask from strokes), ``corrections`` (a simulated user corrects), ``jitter`` (shaky clicks),
+each of these with a part ``...-peers``, ``degenerate`` (nothing to see), ``calibration``, ``memory`` (peak of the largest
+case, a fresh process each). What depends on the weights in the package is measured again when they change.
 Writes ``benchmarks/results.json`` and ``docs/benchmarks.md``. One thread, except ``refine``, which is background work on two.
 """
 
@@ -24,14 +28,19 @@ import platform
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cases import PER_SET, Target, list_targets
+from corrections import measure_corrections, measure_peer_corrections
+from ours import learned, weights_digest
 from peers import PEERS, available, run_peer, tuned_settings
 from report import write_report
+from robustness import list_nothing, measure_calibration, measure_jitter, measure_nothing, measure_peer_jitter
 from seeds import Problem
+from strokes import list_stroke_targets, measure_stroke_peers, measure_strokes
 
 import napari_weakseg as ws
 from napari_weakseg.arrays.extreme_points import box_of
@@ -40,12 +49,13 @@ from napari_weakseg.arrays.metrics import dice
 from napari_weakseg.arrays.random_walker import random_walker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE / "cache"
 LARGE = 300_000
 """Voxels of a crop from which the solver's speed is compared."""
+MAX_SECONDS = 60.0
 LEFT_OUT = ("random walker (multigrid)",)
 
 
@@ -57,7 +67,16 @@ def timed(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
 
 
 def measure_first(target: Target) -> dict[str, Any]:
-    """Clicks to mask, seeds and cleaning included."""
+    """Clicks to mask with the network, everything but reading the weights included."""
+    volume, reference = target.read()
+    points = target.points(reference)
+    outcome, times = timed(lambda: learned(volume, points=points))
+    box = np.diff(box_of(points, volume.shape), axis=0)[0]
+    return {"dice": dice(outcome.mask, reference), **times, "box": int(box.prod()), "doubt": outcome.doubt}
+
+
+def measure_classical(target: Target) -> dict[str, Any]:
+    """Clicks to mask without a network, seeds and cleaning included."""
     volume, reference = target.read()
     points = target.points(reference)
 
@@ -110,7 +129,7 @@ def measure_walker(target: Target) -> dict[str, Any] | None:
     }
 
 
-def measure_refine(target: Target, max_seconds: float) -> dict[str, Any]:
+def measure_refine(target: Target, max_seconds: float = MAX_SECONDS) -> dict[str, Any]:
     """The whole of SimPLe on this volume: first mask, after each stage's last preview, and the end."""
     import torch
 
@@ -139,10 +158,14 @@ def measure_memory(method: str) -> float:
     problem = Problem.of(volume.array, points, volume.spacing)
     small = Window.around([[3, 6, 6], [8, 6, 6], [6, 3, 6], [6, 8, 6], [6, 6, 3], [6, 6, 8]], (12, 12, 12))
     first_mask(np.zeros((12, 12, 12)), small)  # compiled code and imports are not what is measured
+    if method == "ours, first mask":
+        learned(ws.Volume(np.zeros((12, 12, 12)), np.eye(4)), points=small.points)
     foreground, background = problem.seeds("paths")
     seeds = np.where(foreground, 1, np.where(background, 0, -1)).astype(np.int8)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if method == "ours, first mask":
+        learned(volume, points=points)
+    elif method == "ours, classical first mask":
         window = Window.around(points, volume.shape, volume.spacing)
         first_mask(volume.array[window.index], window)
     elif method == "ours, walker":
@@ -154,21 +177,67 @@ def measure_memory(method: str) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
-def cached(part: str, target: Target, fresh: bool, work: Callable[[], Any]) -> None:
-    """Measure once per part and target; a second run goes on where the first one stopped."""
-    path = CACHE / part / f"{target.name.replace('/', '_').replace(' ', '-')}.json"
-    if path.exists() and not fresh:
+@dataclass(frozen=True)
+class Part:
+    """One thing to measure: how, on what, and whether it depends on the weights."""
+
+    work: Callable[[Any], Any]
+    targets: Callable[[int], Iterable[Any]]
+    ours: bool = False
+
+
+def points_targets(per_set: int) -> Iterable[Any]:
+    """The targets of the six points."""
+    return list_targets(per_set=per_set)
+
+
+def stroke_targets(per_set: int) -> Iterable[Any]:
+    """Experts' strokes where there are any, simulated ones elsewhere."""
+    return list_stroke_targets(sparse=False, per_set=per_set)
+
+
+def sparse_targets(per_set: int) -> Iterable[Any]:
+    """One stroke inside and one outside on one slice."""
+    return list_stroke_targets(sparse=True, per_set=per_set)
+
+
+PARTS: dict[str, Part] = {
+    "first": Part(measure_first, points_targets, ours=True),
+    "classical": Part(measure_classical, points_targets),
+    "walker": Part(measure_walker, points_targets),
+    "peers": Part(measure_peers, points_targets),
+    "strokes": Part(measure_strokes, stroke_targets, ours=True),
+    "sparse": Part(measure_strokes, sparse_targets, ours=True),
+    "strokes-peers": Part(measure_stroke_peers, stroke_targets),
+    "sparse-peers": Part(measure_stroke_peers, sparse_targets),
+    "corrections": Part(measure_corrections, points_targets, ours=True),
+    "corrections-peers": Part(measure_peer_corrections, points_targets),
+    "jitter": Part(measure_jitter, points_targets, ours=True),
+    "jitter-peers": Part(measure_peer_jitter, points_targets),
+    "degenerate": Part(measure_nothing, lambda per_set: list_nothing(), ours=True),
+    "calibration": Part(measure_calibration, points_targets, ours=True),
+    "refine": Part(measure_refine, points_targets, ours=True),
+}
+
+
+def cached(name: str, part: Part, target: Any, fresh: bool) -> None:
+    """Measure once per part, target and weights; a second run goes on where the first one stopped."""
+    path = CACHE / name / f"{target.name.replace('/', '_').replace(' ', '-')}.json"
+    weights = weights_digest() if part.ours else None
+    if path.exists() and not fresh and json.loads(path.read_text()).get("weights") == weights:
         return
-    value = work()
+    value = part.work(target)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"target": target.name, "set": target.set, "value": value}))
-    print(part, target.name, json.dumps(value)[:150], flush=True)
+    path.write_text(json.dumps({"target": target.name, "set": target.set, "weights": weights, "value": value}))
+    print(name, target.name, json.dumps(value)[:150], flush=True)
 
 
-def in_turn(targets: list[Target]) -> list[Target]:
+def in_turn(targets: Iterable[Any]) -> list[Any]:
     """The first target of every set, then the second of every set: a run that is stopped has some of each."""
-    sets = [[t for t in targets if t.set == name] for name in dict.fromkeys(t.set for t in targets)]
-    return [target for row in itertools.zip_longest(*sets) for target in row if target is not None]
+    sets: dict[str, list[Any]] = {}
+    for target in targets:
+        sets.setdefault(target.set, []).append(target)
+    return [target for row in itertools.zip_longest(*sets.values()) for target in row if target is not None]
 
 
 def machine() -> dict[str, Any]:
@@ -184,13 +253,26 @@ def machine() -> dict[str, Any]:
     }
 
 
+def measure_all_memory() -> None:
+    """Every method in a process of its own."""
+    names = ["ours, first mask", "ours, classical first mask", "ours, walker", "random walker, beta 130"]
+    names += [name for name in PEERS if name not in LEFT_OUT and available(name)]
+    grown = {}
+    for name in names:
+        done = subprocess.run([sys.executable, __file__, "--memory-of", name], capture_output=True, text=True, check=True)
+        grown[name] = float(done.stdout.split()[-1])
+        print("memory", name, grown[name], flush=True)
+    (CACHE / "memory.json").write_text(json.dumps(grown))
+
+
 def main() -> None:
     """Measure the parts that were asked for, then write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("first", "walker", "peers", "refine", "memory", "report")
+    parts = (*PARTS, "memory", "report")
     parser.add_argument("--parts", nargs="*", default=list(parts), choices=parts)
     parser.add_argument("--per-set", type=int, default=PER_SET)
-    parser.add_argument("--max-seconds", type=float, default=60.0, help="time for a refinement")
+    parser.add_argument("--limit", type=int, help="only so many targets of each part, some of every set first")
+    parser.add_argument("--max-seconds", type=float, default=MAX_SECONDS, help="time for a refinement")
     parser.add_argument("--fresh", action="store_true", help="measure again what is in the cache")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -201,28 +283,20 @@ def main() -> None:
     if not targets:
         print("there are no real volumes beside the project (shared/data): nothing is measured, the tables stay as they are.")
         return
-    if set(options.parts) & {"first", "walker"}:  # compile before the clock runs
-        measure_first(targets[0])
+    if any(name in options.parts for name in PARTS):  # compile and load before the clock runs
+        measure_classical(targets[0])
+        if any(part.ours for name, part in PARTS.items() if name in options.parts):
+            measure_first(targets[0])
         block = np.random.default_rng(0).random((9, 9, 9))
         random_walker(block, np.where(block < 0.1, 0, np.where(block > 0.9, 1, -1)))
-    work = {
-        "first": measure_first,
-        "walker": measure_walker,
-        "peers": measure_peers,
-        "refine": lambda target: measure_refine(target, options.max_seconds),
-    }
-    for part in (part for part in work if part in options.parts):
-        for target in in_turn(targets):
-            cached(part, target, options.fresh, lambda part=part, target=target: work[part](target))
+    table = {**PARTS, "refine": replace(PARTS["refine"], work=lambda target: measure_refine(target, options.max_seconds))}
+    for name, part in ((name, part) for name, part in table.items() if name in options.parts):
+        for target in in_turn(part.targets(options.per_set))[: options.limit]:
+            cached(name, part, target, options.fresh)
     if "memory" in options.parts:
-        names = ["ours, first mask", "ours, walker", "random walker, beta 130", *(n for n in PEERS if n not in LEFT_OUT)]
-        grown = {}
-        for name in (n for n in names if n not in PEERS or available(n)):
-            done = subprocess.run([sys.executable, __file__, "--memory-of", name], capture_output=True, text=True, check=True)
-            grown[name] = float(done.stdout.split()[-1])
-            print("memory", name, grown[name], flush=True)
-        (CACHE / "memory.json").write_text(json.dumps(grown))
-    write_report(CACHE, HERE, targets, machine())
+        measure_all_memory()
+    if options.limit is None:
+        write_report(CACHE, HERE, targets, machine())
 
 
 if __name__ == "__main__":

@@ -78,7 +78,9 @@ def write(scores: dict[str, dict[str, list[float]]], used: list[str], left_out: 
         grid.sort(key=lambda row: -row["mean_dice"])
         best = {key: value for key, value in grid[0].items() if key != "mean_dice"}
         peers[name] = {"library": PEERS[name].library, "best": best, "grid": grid}
+    kept = json.loads(TUNED.read_text(encoding="utf-8")) if TUNED.exists() else {}
     result = {
+        **kept,  # what was tuned for strokes
         "date": datetime.date.today().isoformat(),
         "cpu_seconds": round(time.process_time()),
         "geodesic_engine": geodesic_engine(),
