@@ -26,8 +26,8 @@ def write_report(cache: Path, folder: Path, targets: list[Target], machine: dict
     sections = [
         "# Benchmarks\n",
         "Made by `make bench`. Real volumes (not part of the project), largest face-connected component of each label, the "
-        "same marks for every method; nothing left out. Six points are simulated, each off by up to one voxel per axis; strokes and "
-        "the correcting user are described where they are used. Peers have their tuned "
+        "same marks for every method; nothing left out. Six points are simulated, each off by up to one voxel per axis; "
+        "strokes and the correcting user are described where they are used. Peers have their tuned "
         "settings (`benchmarks/tuned_peers.json`), the same for all sets. CPU seconds of one thread; refining uses two. "
         "A number in round brackets behind a cell: so many cases of the set were measured; the short table of the README and "
         "the paired differences compare the same cases only. Intervals: 95 %, by drawing patients.\n",
@@ -56,7 +56,7 @@ def write_report(cache: Path, folder: Path, targets: list[Target], machine: dict
     fill(home / "docs" / "methods" / "simple_propagation.md", "measured figures", summary)
     (home / "docs" / "benchmarks.md").write_text("\n".join(sections).rstrip() + "\n", encoding="utf-8")
     page = home / "docs" / "models" / "first_mask.md"
-    fill(page, "measured figures", "\n".join([*bars(measured, methods, sets), summary]))
+    fill(page, "measured figures", "\n".join([*bars(measured, methods, sets, "###"), summary]))
 
 
 def _summary(methods: dict[str, Values], sets: list[str]) -> str:
@@ -104,11 +104,11 @@ def _first_times(values: Values) -> list[str]:
     groups = [("up to 0.1", 0, 1e5), ("0.1 to 1", 1e5, 1e6), ("above 1", 1e6, 1e12)]
     rows = []
     for label, low, high in groups:
-        walls = [v["wall"] for v in values.values() if low < v["box"] <= high]
+        walls = [v["cpu"] for v in values.values() if low < v["box"] <= high]
         if walls:
             rows.append([label, str(len(walls)), f"{np.median(walls):.2f}", f"{max(walls):.2f}"])
     head = table(["box, million voxels", "cases", "median", "longest"], rows)
-    return ["## Clicks to first mask, wall seconds on one thread\n", head, ""] if rows else []
+    return ["## Clicks to first mask, CPU seconds of one thread\n", head, ""] if rows else []
 
 
 def _memory(values: dict[str, float]) -> list[str]:
