@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from report_marks import bars, calibration, corrections, degenerate, jitter, strokes
+from report_marks import bars, calibration, corrections, degenerate, failures, jitter, steps, strokes
 from tables import Measured, Values, best_peer, dice_table, fill, median, of_set, paired_table, table
 
 if TYPE_CHECKING:
@@ -46,11 +46,18 @@ def write_report(cache: Path, folder: Path, targets: list[Target], machine: dict
         *jitter(measured),
         *degenerate(measured),
         *calibration(measured),
+        *failures(measured),
+        *steps(measured),
         *_walker(measured.part("walker")),
         *_first_times(measured.part("first")),
         *_memory(measured.memory),
     ]
     home = folder.parent
+    if measured.part("calibration") or measured.part("steps"):
+        from pictures import draw_steps, reliability
+
+        reliability(measured)
+        draw_steps(measured)
     summary = _summary(methods, sets)
     fill(home / "README.md", "benchmark table", summary)
     fill(home / "docs" / "methods" / "simple_propagation.md", "measured figures", summary)

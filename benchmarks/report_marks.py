@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from corrections import CAP, GOALS, needed
 from robustness import HANDS
-from tables import Values, best_peer, dice_table, gain, interval, median, of_set, paired_table, table
+from tables import Values, best_peer, dice_table, gain, interval, median, of_set, paired_table, pooled, table
 
 if TYPE_CHECKING:
     from tables import Measured
@@ -188,15 +188,6 @@ def degenerate(measured: Measured) -> list[str]:
     return ["## Nothing to see\n", text, table(header, rows), ""]
 
 
-def pooled(values: Values, which: str) -> dict[str, list[float]]:
-    """One reliability curve of all targets, each with the same weight."""
-    shares = np.array([np.array(v[which]["voxels"], dtype=float) / max(sum(v[which]["voxels"]), 1) for v in values.values()])
-    total = np.maximum(shares.sum(axis=0), 1e-12)
-    out = {key: np.array([v[which][key] for v in values.values()]) for key in ("said", "was")}
-    curve = {key: ((shares * array).sum(axis=0) / total).tolist() for key, array in out.items()}
-    return {"voxels": (shares.sum(axis=0) / len(shares)).tolist(), **curve}
-
-
 def calibration(measured: Measured) -> list[str]:
     """How often the probability is right."""
     from robustness import calibration_error
@@ -236,6 +227,50 @@ def calibration(measured: Measured) -> list[str]:
         table(["probability shown", "voxels", "mean probability", "share of the object"], bins),
         "",
     ]
+
+
+def steps(measured: Measured) -> list[str]:
+    """Dice on real targets over the training's steps."""
+    rows = sorted(measured.part("steps").values(), key=lambda row: row["step"])
+    if not rows:
+        return []
+    text = f"The network alone, without the classical first mask and the walker, on {rows[-1]['targets']} real targets.\n"
+    figures = [[str(row["step"]), *(f"{row[key]:.3f}" for key in ("median", "mean", "worst tenth"))] for row in rows]
+    return [
+        "## Real Dice over training steps\n",
+        text,
+        "![Dice over steps](images/first_mask_real_curve.png)\n",
+        table(["step", "median", "mean", "mean of the worst tenth"], figures),
+        "",
+    ]
+
+
+def failures(measured: Measured) -> list[str]:
+    """Where the first mask fails: real targets by name, made-up ones as a picture."""
+    first, kinds = measured.part("first"), measured.part("made-up")
+    if not first:
+        return []
+    worst = sorted(first, key=lambda name: first[name]["dice"])[:10]
+    figures = [[name, f"{first[name]['dice']:.3f}", f"{first[name].get('doubt', float('nan')):.2f}"] for name in worst]
+    doubts = sorted(value["doubt"] for value in first.values() if "doubt" in value)
+    middle = f" The median of all targets: {np.median(doubts):.2f}." if doubts else ""
+    out = [
+        "## Where it fails\n",
+        f"The ten worst real targets, by name.{middle}\n",
+        table(["target", "Dice", "doubt"], figures),
+        "",
+    ]
+    if kinds:
+        rows = [[name.split("/")[1], f"{v['median']:.2f}", f"{v['worst']:.2f}"] for name, v in kinds.items()]
+        rows.sort(key=lambda row: row[1])
+        out += [
+            f"Made-up volumes of every kind that no training has seen, {next(iter(kinds.values()))['cases']} of each, six "
+            "shaky points; below them the worst of all (green: truth; red: ours; the number is the Dice).\n",
+            table(["kind of target", "median Dice", "worst"], rows),
+            "",
+            "![The worst made-up targets](images/first_mask_failures.png)\n",
+        ]
+    return out
 
 
 def bars(measured: Measured, methods: dict[str, Values], sets: list[str], heading: str = "##") -> list[str]:

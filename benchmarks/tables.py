@@ -151,6 +151,15 @@ def best_peer(methods: dict[str, Values], names: list[str]) -> str:
     return max(peers, key=lambda peer: median(methods[peer], names))
 
 
+def pooled(values: Values, which: str) -> dict[str, list[float]]:
+    """One reliability curve of all targets, each with the same weight."""
+    shares = np.array([np.array(v[which]["voxels"], dtype=float) / max(sum(v[which]["voxels"]), 1) for v in values.values()])
+    total = np.maximum(shares.sum(axis=0), 1e-12)
+    out = {key: np.array([v[which][key] for v in values.values()]) for key in ("said", "was")}
+    curve = {key: ((shares * array).sum(axis=0) / total).tolist() for key, array in out.items()}
+    return {"voxels": (shares.sum(axis=0) / len(shares)).tolist(), **curve}
+
+
 def fill(path: Path, name: str, text: str) -> None:
     """Put `text` between the page's two comments of that name."""
     page = path.read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ import numpy as np
 from peers import TUNED
 from strokes import CROPS, STROKE_PEERS, crop_of, list_stroke_targets, run_stroke_peer
 
-PER_SET = 3
+PER_SET = 2
 LARGEST = 1_000_000
 """Of crops above so many voxels one per set is used: the slow peers need minutes for each."""
 
