@@ -101,7 +101,7 @@ def corrections(measured: Measured) -> list[str]:
                 f"{np.minimum(counts, CAP).mean():.1f}",
                 _share(counts),
             ]
-        for stroke in (0, 1, 3, CAP):
+        for stroke in (0, 1, 3, 5, CAP):
             row.append(f"{np.median([_after(values[name]['dice'], stroke) for name in names]):.3f}")
         cpu = [second for name in names for second in values[name]["cpu"]]
         row.append(f"{np.median(cpu):.2f} ({max(cpu):.1f})" if cpu else "-")
@@ -109,7 +109,7 @@ def corrections(measured: Measured) -> list[str]:
     header = ["method"]
     for goal in GOALS:
         header += [f"strokes to {goal:.2f}: median", "mean", "reached"]
-    header += ["Dice at start", "after 1", "after 3", f"after {CAP}", "CPU s per stroke, median (largest)"]
+    header += ["Dice at start", "after 1", "after 3", "after 5", f"after {CAP}", "CPU s per stroke, median (largest)"]
     text = (
         f"A simulated user, the same rule for every method, on the {len(names)} targets: from each method's own mask of the "
         "six points, one stroke at a time along the middle of the largest error (face-connected, on the slice that shows most "
@@ -143,6 +143,13 @@ def _ratios(curves: dict[str, Any], names: list[str]) -> str:
                 f"- To {goal:.2f}: {mine.sum()} strokes in all against {theirs.sum()} of {other} "
                 f"(ratio {mine.sum() / max(theirs.sum(), 1):.2f}); fewer on {fewer} targets, more on {more}."
             )
+    for other in (method for method in curves if method != FIRST and FIRST in curves):
+        made = [len(curves[other][name]["cpu"]) for name in names]
+        counts = [_counted(curves[FIRST][name], curves[other][name]["dice"][-1]) for name in names]
+        lines.append(
+            f"- To be as good as {other} after all its strokes (median {np.median(made):g}), ours needs a median of "
+            f"{_number(np.median(counts))}."
+        )
     return "\n".join(lines)
 
 
