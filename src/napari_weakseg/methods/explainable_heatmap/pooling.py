@@ -151,7 +151,8 @@ class DecisionPoints:
     @property
     def logits(self) -> NDArray[np.float64]:
         """The logits that the points add up to, shape (K,)."""
-        return self.bias + self.contributions.sum(axis=1) + self.rest
+        total: NDArray[np.float64] = self.bias + self.contributions.sum(axis=1) + self.rest
+        return total
 
     def table(self, label: int, *, slice_axis: int | None = None, slice_index: int = 0) -> NDArray[np.float64]:
         """One class's points as rows (i, j, k, contribution, channel), shape (N, 5).
