@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +18,7 @@ from .io.nifti import export_notes
 from .io.records import SCHEMA_VERSION, read_record
 from .method import Preview, Result, Step, Weights
 from .methods import DEFAULT, get_method
-from .prompts import ExtremePoints, ImageLabel, Scribbles, Structure
+from .prompts import BACKGROUND_STROKE, ExtremePoints, ImageLabel, Scribbles, Structure
 from .record import hash_of_prompts, new_record
 
 if TYPE_CHECKING:
@@ -34,13 +34,14 @@ _SLOT = {ExtremePoints: "points", Scribbles: "scribbles", ImageLabel: "image_lab
 
 def segment(
     volume: Volume | Case,
-    prompts: Prompts | None = None,
+    prompts: Prompts | Sequence[Prompts] | None = None,
     *,
     method: str = DEFAULT,
     recipe: Recipe | None = None,
     weights: Weights | None = None,
     on_step: Callable[[Step], object] | None = None,
     reference: Volume | None = None,
+    previous: Volume | Result | None = None,
 ) -> Result:
     """Make a mask of one volume from the marks on it.
 
@@ -48,8 +49,8 @@ def segment(
     ----------
     volume : Volume or Case
         The image; a case brings its own marks.
-    prompts : ExtremePoints, Scribbles or ImageLabel, optional
-        The marks; placed on another grid they are moved through RAS mm.
+    prompts : ExtremePoints, Scribbles, ImageLabel, or several of them, optional
+        The marks; points placed on another grid are moved through RAS mm.
     method : str
         Name in the register; see `list_methods`.
     recipe : Recipe, optional
@@ -60,6 +61,8 @@ def segment(
         Gets every `Step`; the first has the first mask as its preview. What it raises ends the run.
     reference : Volume, optional
         Full mask for scoring; no method learns from it.
+    previous : Volume or Result, optional
+        An earlier mask of this image, which the strokes correct.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def segment(
     PromptError, RecipeError, GeometryError, DataError
         Marks, settings or an image that cannot be used; nothing was computed.
     """
-    case = _case_of(volume, prompts, reference)
+    case = _case_of(volume, prompts, reference, previous)
     with closing(steps(case, method=method, recipe=recipe, weights=weights)) as running:
         while True:
             try:
@@ -159,7 +162,7 @@ def _check_memory(case: Case, method: str, recipe: Recipe) -> None:
         )
 
 
-def replay(record: Mapping[str, Any] | str | os.PathLike[str], volume: Volume) -> Result:
+def replay(record: Mapping[str, Any] | str | os.PathLike[str], volume: Volume, *, previous: Volume | None = None) -> Result:
     """Make the mask of a record again.
 
     The record's recipe is the one that was carried out, so no clock decides: on the same computer with the same
@@ -171,6 +174,8 @@ def replay(record: Mapping[str, Any] | str | os.PathLike[str], volume: Volume) -
         What `segment` put into ``result.record``, or the file it was written to.
     volume : Volume
         The same image: its hash is checked.
+    previous : Volume, optional
+        The earlier mask that was corrected, where the record says that there was one; its hash is checked.
 
     Raises
     ------
@@ -180,10 +185,10 @@ def replay(record: Mapping[str, Any] | str | os.PathLike[str], volume: Volume) -
     data = record if isinstance(record, Mapping) else read_record(record)
     try:
         newer = int(data["schema_version"]) > SCHEMA_VERSION
-        expected, marks = str(data["image"]["sha256"]), data["prompts"]["voxel"]
+        expected, marks = str(data["image"]["sha256"]), data["prompts"].get("voxel")
         wanted, method, settings = str(data["output"]["sha256"]), str(data["method"]), dict(data["recipe"])
         fitted, hash_of_marks = bool(data["training"]["fitted"]), str(data["prompts"]["sha256"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"the record lacks what a replay needs ({error}); take one that segment wrote.") from error
     if newer:
         raise DataError("the record was made by a newer version; update napari-weakseg to replay it.")
@@ -191,13 +196,17 @@ def replay(record: Mapping[str, Any] | str | os.PathLike[str], volume: Volume) -
         raise DataError("the record was made with weights from elsewhere; a replay needs a run that was fitted here.")
     if volume.sha256 != expected:
         raise DataError(f"{volume.name} is not the image of this record (its hash differs); give the same file.")
-    points = ExtremePoints.from_json(marks, volume)
-    if hash_of_prompts(points) != hash_of_marks:
-        raise DataError("the points in the record do not match their hash; the record was changed.")
+    points = None if marks is None else ExtremePoints.from_json(marks, volume, partial=True)
+    strokes = data["prompts"].get("scribbles")
+    scribbles = None if strokes is None else Scribbles.from_json(strokes)
+    if hash_of_prompts(points, scribbles) != hash_of_marks:
+        raise DataError("the marks in the record do not match their hash; the record was changed.")
+    _check_previous(data["prompts"].get("previous"), previous)
     recipe = get_method(method).recipe_class.from_json(settings)
     if recipe.device == "auto" and str(data["training"].get("device", "")).lower().startswith("cpu"):
         recipe = recipe.changed(device="cpu")  # a GPU that is here now was not there then
-    result = segment(volume, points, method=method, recipe=recipe)
+    given = [prompts for prompts in (points, scribbles) if prompts is not None]
+    result = segment(volume, given, method=method, recipe=recipe, previous=previous)
     if result.mask.sha256 == wanted:
         return result
     note = "the mask differs from the recorded one; other packages, threads or processor than at the time of recording."
@@ -254,10 +263,30 @@ def _scores(made: Volume, reference: Volume, value: int) -> dict[str, Any]:
     return {**figures, "volume": volume, "reference_volume": wanted, "volume_difference": volume - wanted}
 
 
-def _case_of(volume: Volume | Case, prompts: Prompts | None, reference: Volume | None) -> Case:
+def _case_of(
+    volume: Volume | Case,
+    prompts: Prompts | Sequence[Prompts] | None,
+    reference: Volume | None,
+    previous: Volume | Result | None = None,
+) -> Case:
     case = volume if isinstance(volume, Case) else Case("case", {"image": volume})
-    marks: dict[str, Any] = {} if prompts is None else {_SLOT[type(prompts)]: prompts}
-    return replace(case, **marks) if reference is None else replace(case, **marks, reference=reference)
+    several = () if prompts is None else (prompts,) if isinstance(prompts, Prompts) else prompts
+    given: dict[str, Any] = {_SLOT[type(one)]: one for one in several}
+    if reference is not None:
+        given["reference"] = reference
+    if previous is not None:
+        given["previous"] = previous.mask if isinstance(previous, Result) else previous
+    return replace(case, **given)
+
+
+def _check_previous(recorded: Mapping[str, Any] | None, previous: Volume | None) -> None:
+    """Refuse a replay of a correction without the mask that was corrected."""
+    if recorded is None:
+        return
+    if previous is None:
+        raise DataError("the record is of a correction; give the earlier mask as well (--previous MASK).")
+    if previous.sha256 != recorded.get("sha256"):
+        raise DataError(f"{previous.name} is not the mask that was corrected (its hash differs); give the same file.")
 
 
 def _checked(case: Case, takes: tuple[str, ...], *, needs_marks: bool) -> Case:
@@ -271,7 +300,12 @@ def _checked(case: Case, takes: tuple[str, ...], *, needs_marks: bool) -> Case:
     if case.reference is not None and not case.volume.same_grid(case.reference):
         raise GeometryError(f"{case.reference.name} does not lie on the image's grid; resample it first.")
     if case.scribbles is not None and "scribbles" in takes:
-        case = replace(case, scribbles=case.scribbles.checked(case.volume))
+        alone = case.points is None and case.previous is None
+        case = replace(case, scribbles=case.scribbles.checked(case.volume, alone=alone))
+    elif case.points is not None:
+        case.points.complete(case.volume)
+    if case.previous is not None:
+        case = _with_previous(case)
     if case.image_label is not None and "image_label" in takes:
         case.image_label.checked(case.volume)
     if case.points is None:
@@ -280,6 +314,24 @@ def _checked(case: Case, takes: tuple[str, ...], *, needs_marks: bool) -> Case:
     if not np.allclose(points.affine, case.volume.affine, rtol=0, atol=1e-6):
         points = points.on(case.volume)
     return replace(case, points=_in_order(points.checked(case.volume)))
+
+
+def _with_previous(case: Case) -> Case:
+    """The case with an earlier mask that fits it, and names for all its labels."""
+    previous, scribbles = case.previous, case.scribbles
+    assert previous is not None
+    if not case.volume.same_grid(previous):
+        raise GeometryError(f"{previous.name} does not lie on the image's grid; resample it first.")
+    values = np.unique(previous.array)
+    if previous.array.dtype.kind not in "biu" or values.min(initial=0) < 0 or values.max(initial=0) >= BACKGROUND_STROKE:
+        raise PromptError(
+            f"{previous.name} is no mask that can be corrected; its labels have to be whole numbers from 0 to 254."
+        )
+    known = {structure.value for structure in case.structures}
+    more = tuple(Structure(f"label {value}", int(value)) for value in values if value != 0 and int(value) not in known)
+    if scribbles is None:
+        scribbles = Scribbles(np.zeros(case.volume.shape, dtype=np.uint8), more)
+    return replace(case, scribbles=replace(scribbles, structures=(*scribbles.structures, *more)))
 
 
 def _seen(preview: Preview, volume: Volume) -> Preview:

@@ -34,6 +34,8 @@ class Case:
         Full mask, read for evaluation and for full supervision only.
     patient : str
         Cases of one person share it and stay in one fold; default the id.
+    previous : Volume or None
+        An earlier mask of this image, which the strokes correct; integer labels with the structures' values.
 
     Raises
     ------
@@ -48,6 +50,7 @@ class Case:
     image_label: ImageLabel | None = None
     reference: Volume | None = None
     patient: str = ""
+    previous: Volume | None = None
 
     def __post_init__(self) -> None:
         if not self.channels:
@@ -66,8 +69,8 @@ class Case:
     @property
     def structures(self) -> tuple[Structure, ...]:
         """The structures that the marks refer to; empty without marks."""
-        marks = self.points or self.scribbles
-        return marks.structures if marks is not None else ()
+        found = {s.value: s for marks in (self.scribbles, self.points) if marks is not None for s in marks.structures}
+        return tuple(found[value] for value in sorted(found)) if self.scribbles is not None else tuple(found.values())
 
 
 @dataclass(frozen=True, eq=False)

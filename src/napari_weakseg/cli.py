@@ -90,21 +90,30 @@ def _segment(options: argparse.Namespace, screen: Screen) -> None:
     from .io.nifti import export_notes, read_mask, read_volume, write_mask
     from .io.points import read_points
     from .io.records import write_record
+    from .io.scribbles import read_scribbles
     from .methods import get_method
 
     recipe = _recipe(options)
     marks = get_method(options.method).card.prompts
-    if options.points is None and "extreme_points" in marks:
-        raise PromptError("this method needs six extreme points per object; give them with --points POINTS.json.")
-    _check_targets(
-        [options.image, options.points, options.reference], mask=options.output, json=options.record, picture=options.overview
-    )
+    if options.points is None and options.scribbles is None and "extreme_points" in marks:
+        needed = "this method needs six extreme points per object; give them with --points POINTS.json"
+        raise PromptError(f"{needed}, or strokes with --scribbles." if "scribbles" in marks else f"{needed}.")
+    sources = [options.image, options.points, options.scribbles, options.previous, options.reference]
+    _check_targets(sources, mask=options.output, json=options.record, picture=options.overview)
     volume = read_volume(options.image, **_answers(options, "volume_index", "prefer", "units"))
     reference = None
     if options.reference is not None:
         reference = read_mask(options.reference, like=volume, resample=options.resample, **_answers(options, "prefer", "units"))
-    points = None if options.points is None else read_points(options.points, volume)
-    memory = in_words(expected_memory(Case("case", {"image": volume}, points=points), method=options.method, recipe=recipe))
+    points = None if options.points is None else read_points(options.points, volume, partial=options.scribbles is not None)
+    strokes = None
+    if options.scribbles is not None:
+        named = () if points is None else points.structures
+        strokes = read_scribbles(options.scribbles, volume, structures=named, **_answers(options, "prefer", "units"))
+    earlier = None
+    if options.previous is not None:
+        earlier = read_mask(options.previous, like=volume, **_answers(options, "prefer", "units"))
+    case = Case("case", {"image": volume}, points=points, scribbles=strokes, previous=earlier)
+    memory = in_words(expected_memory(case, method=options.method, recipe=recipe))
     first: list[Preview] = []
     with screen.progress() as show:
 
@@ -115,7 +124,7 @@ def _segment(options: argparse.Namespace, screen: Screen) -> None:
                 if recipe.max_seconds:
                     screen.err.print(f"learning takes up to {recipe.max_seconds:.0f} s and about {memory} of memory")
 
-        result = segment(volume, points, method=options.method, recipe=recipe, on_step=on_step, reference=reference)
+        result = segment(case, method=options.method, recipe=recipe, on_step=on_step, reference=reference)
     export = export_notes(result, options.output)
     for note in dict.fromkeys([*volume.notes, *(reference.notes if reference else ()), *result.notes, *export]):
         screen.note(note)
@@ -235,13 +244,14 @@ def _simulate_points(options: argparse.Namespace, screen: Screen) -> None:
 
 def _replay(options: argparse.Namespace, screen: Screen) -> None:
     from .api import replay
-    from .io.nifti import read_volume, write_mask
+    from .io.nifti import read_mask, read_volume, write_mask
     from .io.records import read_record
 
-    _check_targets([options.record, options.image], mask=options.output)
+    _check_targets([options.record, options.image, options.previous], mask=options.output)
     record = read_record(options.record)
     volume = read_volume(options.image, **_answers(options, "volume_index", "prefer", "units"))
-    result = replay(record, volume)
+    earlier = None if options.previous is None else read_mask(options.previous, like=volume)
+    result = replay(record, volume, previous=earlier)
     for note in result.notes:
         screen.note(note)
     write_mask(result, options.output)
@@ -297,8 +307,8 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         if not separator:
             raise RecipeError(f"--set {text} is not of the form knob=value; see weakseg methods {options.method}.")
         changes[name.strip().replace("-", "_")] = value.strip()
-    for name in ("max_seconds", "device", "seed"):
-        if getattr(options, name) is not None:
+    for name in ("first_mask", "max_seconds", "device", "seed"):
+        if getattr(options, name, None) is not None:
             changes[name] = getattr(options, name)
     return new_recipe(options.method, options.preset, **changes)
 
@@ -350,9 +360,16 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument(
         "--points", type=Path, metavar="POINTS.json", help="extreme points: ours, 3D Slicer's .mrk.json, napari's CSV"
     )
+    segment.add_argument(
+        "--scribbles", type=Path, metavar="STROKES.nii.gz", help="strokes: 0 not marked, 1 to 254 structures, 255 background"
+    )
+    segment.add_argument("--previous", type=Path, metavar="MASK.nii.gz", help="an earlier mask that the strokes correct")
     segment.add_argument("-o", "--output", type=Path, required=True, metavar="MASK.nii.gz")
     segment.add_argument("--method", default="simple_propagation", help="see: weakseg methods (default: %(default)s)")
     segment.add_argument("--preset", choices=PRESETS, default=PRESETS[0], help="default: %(default)s")
+    segment.add_argument(
+        "--first-mask", choices=("learned", "classical"), help="by a network that knows shapes, or by image and marks alone"
+    )
     segment.add_argument("--max-seconds", type=float, metavar="S", help="longest training; 0 gives the first mask alone")
     segment.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")
     segment.add_argument("--seed", type=int, help="seed of every random draw (default: 0)")
@@ -386,6 +403,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("record", type=Path, metavar="RECORD.json")
     replay.add_argument("image", type=Path, metavar="IMAGE.nii.gz")
     replay.add_argument("-o", "--output", type=Path, required=True, metavar="MASK.nii.gz")
+    replay.add_argument("--previous", type=Path, metavar="MASK.nii.gz", help="the earlier mask, for a record of a correction")
     _add_questions(replay, "volume_index", "prefer", "units")
 
     samples = command("sample-data", _sample_data, "copy the project's own volumes, masks and marks into a folder")

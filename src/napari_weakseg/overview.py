@@ -107,7 +107,7 @@ def write_overview(
     masks["mask"] = view.turn(result.labels)
     if reference is not None:
         masks["reference"] = view.turn(reference.array)
-    places = view.turn_points(points.points.reshape(-1, 3)) if points is not None else np.empty((0, 3))
+    places = view.turn_points(np.concatenate(points.placed)) if points is not None else np.empty((0, 3))
     middle, box = _focus(masks, places, view)
     low, high = _window(image, box)
 

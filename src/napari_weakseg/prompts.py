@@ -67,7 +67,8 @@ class ExtremePoints:
     Parameters
     ----------
     points : ndarray, shape (N, 6, 3), float64
-        Voxel indices (i, j, k) in the volume's own axis order; the six of an object in any order.
+        Voxel indices (i, j, k) in the volume's own axis order; the six of an object in any order. A row of NaN is a point
+        that was not placed: only together with strokes is fewer than six enough.
     values : ndarray, shape (N,), int
         Structure of each object, by value.
     structures : tuple of Structure
@@ -95,9 +96,11 @@ class ExtremePoints:
             raise PromptError("there are no extreme points; place six on each object.")
         if points.ndim != 3 or points.shape[1:] != (6, 3):
             raise PromptError(f"extreme points come as six per object with three coordinates, not as {points.shape}.")
-        if not np.isfinite(points).all():
-            bad = int(np.argwhere(~np.isfinite(points))[0][0])
-            raise PromptError(f"object {bad + 1} has a point that is not a finite number; place it again.")
+        there: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(axis=2))
+        absent: NDArray[np.bool_] = np.asarray(np.isnan(points).all(axis=2))
+        unusable = np.asarray(~there.any(axis=1) | ~(absent | there).all(axis=1))
+        if unusable.any():
+            raise PromptError(f"object {int(unusable.argmax()) + 1} has a point that is not a finite number; place it again.")
         values = np.asarray(self.values, dtype=np.int64).reshape(-1)
         structures = _check_structures(self.structures)
         missing = set(values.tolist()) - {structure.value for structure in structures}
@@ -121,6 +124,25 @@ class ExtremePoints:
         return cls(array, np.full(len(array), structure.value), (structure,), volume.affine)
 
     @property
+    def placed(self) -> tuple[FloatArray, ...]:
+        """The points that each object has, shape (1 to 6, 3)."""
+        return tuple(six[np.isfinite(six).all(axis=1)] for six in self.points)
+
+    def complete(self, volume: Volume) -> ExtremePoints:
+        """The same points, if every object has all six.
+
+        Raises
+        ------
+        PromptError
+            Names the directions that an object lacks.
+        """
+        for number, (points, value) in enumerate(zip(self.placed, self.values, strict=True), start=1):
+            if len(points) < 6:
+                name = next(structure.name for structure in self.structures if structure.value == value)
+                six_points(points, label=f"object {number} ({name})", volume=volume)
+        return self
+
+    @property
     def world(self) -> FloatArray:
         """The points as RAS positions in mm, shape (N, 6, 3)."""
         return self.points @ self.affine[:3, :3].T + self.affine[:3, 3]
@@ -138,7 +160,7 @@ class ExtremePoints:
             Names the first object and point that cannot be used.
         """
         last = np.array(volume.shape) - 1.0
-        outside = np.maximum(-self.points, self.points - last).max(axis=2)
+        outside = np.nan_to_num(np.maximum(-self.points, self.points - last), nan=-1.0).max(axis=2)
         if outside.max() > 0.5 + 1e-6:
             object_index, point_index = (int(n) for n in np.argwhere(outside > 0.5 + 1e-6)[0])
             where = np.round(self.points[object_index, point_index], 1).tolist()
@@ -150,7 +172,7 @@ class ExtremePoints:
         size = np.round(points.max(axis=1)) - np.round(points.min(axis=1))
         needs = np.minimum(1, last)  # an axis of one voxel has no extent to ask for
         for index in range(len(points)):
-            if (size[index] < needs).any():
+            if (size[index] < needs).any():  # never so for NaN: no box is asked of fewer than six points
                 raise PromptError(
                     f"the points of object {index + 1} span no box along axis {'ijk'[int(np.argmax(size[index] < needs))]}; "
                     "place them on its six outermost places."
@@ -165,15 +187,20 @@ class ExtremePoints:
                 {
                     "name": structure.name,
                     "value": structure.value,
-                    "objects": self.points[self.values == structure.value].tolist(),
+                    "objects": [
+                        six.tolist() for six, value in zip(self.placed, self.values, strict=True) if value == structure.value
+                    ],
                 }
                 for structure in self.structures
             ],
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any], volume: Volume) -> ExtremePoints:
-        """Read either form of ``POINTS.json`` for `volume`; coordinates are not yet checked against its size."""
+    def from_json(cls, data: Mapping[str, Any], volume: Volume, *, partial: bool = False) -> ExtremePoints:
+        """Read either form of ``POINTS.json`` for `volume`; coordinates are not yet checked against its size.
+
+        `partial` accepts objects with fewer than six points, as they are used together with strokes.
+        """
         if not isinstance(data, Mapping):
             raise PromptError("a points file holds one JSON object with 'space' and 'points' or 'structures'.")
         space = data.get("space")
@@ -195,7 +222,7 @@ class ExtremePoints:
             if not isinstance(sixes, list | tuple):
                 raise PromptError(f"'objects' of {structure.name!r} is not a list of objects with six points each.")
             objects += [(structure, six) for six in sixes]
-        return cls.from_objects(objects, volume, space=space, structures=structures)
+        return cls.from_objects(objects, volume, space=space, structures=structures, partial=partial)
 
     @classmethod
     def from_objects(
@@ -206,6 +233,7 @@ class ExtremePoints:
         space: str = "voxel",
         structures: Sequence[Structure] | None = None,
         notes: tuple[str, ...] = (),
+        partial: bool = False,
     ) -> ExtremePoints:
         """From one structure and six or more points per object.
 
@@ -221,6 +249,8 @@ class ExtremePoints:
             All structures; default those that have objects.
         notes : tuple of str
             Notes to begin with.
+        partial : bool
+            Accept objects with fewer than six points.
 
         Raises
         ------
@@ -234,7 +264,7 @@ class ExtremePoints:
             raise PromptError(f"the orientation of {volume.name} is unknown; give the points as voxel indices instead of mm.")
         for structure, raw in objects:
             label = f"object {len(points) + 1} ({structure.name})"
-            points.append(six_points(raw, label=label, volume=volume, space=space))
+            points.append(six_points(raw, label=label, volume=volume, space=space, partial=partial))
             owners.append(structure)
             if len(raw) > 6:
                 collected.append(f"{label} has {len(raw)} points; the outermost per axis were used.")
@@ -252,8 +282,10 @@ def _value(value: Any) -> int:
     return value
 
 
-def six_points(points: Any, *, label: str, volume: Volume, space: str = "voxel") -> FloatArray:
+def six_points(points: Any, *, label: str, volume: Volume, space: str = "voxel", partial: bool = False) -> FloatArray:
     """One object's points as (6, 3) voxel indices; more than six are reduced to the extremes per axis.
+
+    With `partial` fewer than six are filled up with rows of NaN.
 
     Raises
     ------
@@ -274,6 +306,8 @@ def six_points(points: Any, *, label: str, volume: Volume, space: str = "voxel")
         raise PromptError(f"point {int(np.argwhere(~np.isfinite(array))[0][0]) + 1} of {label} is not a finite number.")
     if space == "ras_mm":
         array = volume.to_voxel(array)
+    if len(array) < 6 and partial:
+        return np.vstack([array, np.full((6 - len(array), 3), np.nan)])
     if len(array) < 6:
         missing = ", ".join(missing_directions(array, volume))
         raise PromptError(f"{label} has {len(array)} of six points; still missing: {missing}.")
@@ -308,8 +342,10 @@ class Scribbles:
         object.__setattr__(self, "labels", labels.astype(np.uint8, copy=False))
         object.__setattr__(self, "structures", structures)
 
-    def checked(self, volume: Volume) -> Scribbles:
+    def checked(self, volume: Volume, *, alone: bool = True) -> Scribbles:
         """The strokes that can be used on `volume`; what was dropped or is scarce is in ``notes``.
+
+        `alone`: there are no points and no earlier mask beside them, so that strokes of one kind say little.
 
         Raises
         ------
@@ -326,11 +362,53 @@ class Scribbles:
         values, counts = np.unique(labels[labels != 0], return_counts=True)
         if len(values) == 0:
             raise PromptError("there are no strokes; draw some on each structure and on the background.")
-        if len(values) == 1:
+        if len(values) == 1 and alone:
             notes.append("all strokes are of one kind: little can be learnt without some on the rest.")
         if (counts == 1).any():
             notes.append("a stroke is a single voxel: draw more, or the mask is little more than a guess.")
         return replace(self, labels=labels, notes=tuple(notes))
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values: the smallest box that holds all strokes, zlib-compressed in base64, C order, one byte per voxel."""
+        import base64
+        import zlib
+
+        marked = np.argwhere(self.labels)
+        start = marked.min(axis=0) if len(marked) else np.zeros(3, dtype=int)
+        stop = marked.max(axis=0) + 1 if len(marked) else np.ones(3, dtype=int)
+        box = self.labels[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
+        return {
+            "shape": list(self.labels.shape),
+            "start": start.tolist(),
+            "box": list(box.shape),
+            "voxels": base64.b64encode(zlib.compress(np.ascontiguousarray(box).tobytes(), 9)).decode(),
+            "structures": [{"name": s.name, "value": s.value} for s in self.structures],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Scribbles:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        PromptError
+            It is damaged.
+        """
+        import base64
+        import zlib
+
+        try:
+            shape, start, box = (tuple(int(n) for n in data[key]) for key in ("shape", "start", "box"))
+            inflate = zlib.decompressobj()
+            size = int(np.prod(box, dtype=object))
+            raw = inflate.decompress(base64.b64decode(data["voxels"]), size + 1) if 0 < size <= 2**31 else b""
+            labels = np.zeros(shape, dtype=np.uint8)
+            place = tuple(slice(a, a + n) for a, n in zip(start, box, strict=True))
+            labels[place] = np.frombuffer(raw, dtype=np.uint8).reshape(box)
+            structures = tuple(Structure(str(s["name"]), _value(s["value"])) for s in data["structures"])
+        except (KeyError, TypeError, ValueError, zlib.error) as error:
+            raise PromptError("the strokes in the record are damaged; take a record that segment wrote.") from error
+        return cls(labels, structures)
 
 
 @dataclass(frozen=True)

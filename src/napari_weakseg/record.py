@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import __version__
 from .io.records import SCHEMA_VERSION
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from .case import Case
     from .method import Weights
-    from .prompts import ExtremePoints
+    from .prompts import ExtremePoints, Scribbles
     from .volume import Volume
 
 INTENDED_USE = "research only, not a medical device"
@@ -75,7 +77,7 @@ def new_record(
             "spacing_known": volume.spacing_known,
             "orientation_known": volume.orientation_known,
         },
-        "prompts": _prompts(case.points),
+        "prompts": _prompts(case),
         "output": {"sha256": mask.sha256, "dtype": mask.array.dtype.name, "voxels": int((mask.array != 0).sum())},
         "notes": [_without_names(note, case) for note in notes],
         "durations": {name: round(seconds, 3) for name, seconds in (durations or {}).items()},
@@ -83,9 +85,13 @@ def new_record(
     }
 
 
-def hash_of_prompts(points: ExtremePoints) -> str:
-    """SHA-256 of the points' JSON in voxel space."""
-    return hashlib.sha256(json.dumps(points.to_json(), sort_keys=True).encode()).hexdigest()
+def hash_of_prompts(points: ExtremePoints | None, scribbles: Scribbles | None = None) -> str:
+    """SHA-256 of the marks: of the points' JSON in voxel space, and of the strokes' voxels where there are some."""
+    digest = hashlib.sha256(b"" if points is None else json.dumps(points.to_json(), sort_keys=True).encode())
+    if scribbles is not None:
+        digest.update(repr(scribbles.labels.shape).encode())
+        digest.update(np.ascontiguousarray(scribbles.labels).tobytes())
+    return digest.hexdigest()
 
 
 def _software() -> dict[str, Any]:
@@ -122,10 +128,19 @@ def _scale_factors(volume: Volume) -> list[float] | None:
     return None if slope is None or intercept is None else [float(slope), float(intercept)]
 
 
-def _prompts(points: ExtremePoints | None) -> dict[str, Any] | None:
-    if points is None:
+def _prompts(case: Case) -> dict[str, Any] | None:
+    points, scribbles = case.points, case.scribbles
+    if points is None and scribbles is None:
         return None
-    return {"voxel": points.to_json(), "ras_mm": points.world.round(4).tolist(), "sha256": hash_of_prompts(points)}
+    marks: dict[str, Any] = {"sha256": hash_of_prompts(points, scribbles)}
+    if points is not None:
+        world = [[place for place in six if np.isfinite(place).all()] for six in points.world.round(4)]
+        marks |= {"voxel": points.to_json(), "ras_mm": [[place.tolist() for place in six] for six in world]}
+    if scribbles is not None:
+        marks["scribbles"] = scribbles.to_json()
+    if case.previous is not None:
+        marks["previous"] = {"sha256": case.previous.sha256}
+    return marks
 
 
 def _hash_of_tensors(weights: Weights) -> str:

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ..prompts import BACKGROUND_STROKE
 from .first_mask import BETA
-from .intensity import scaled_intensity
+from .intensity import finite_intensity, scaled_intensity
 from .random_walker import BACKGROUND, FOREGROUND, FREE, random_walker
 
 if TYPE_CHECKING:
@@ -70,6 +70,54 @@ def walked(
     scaled = scaled_intensity(image)
     maps = random_walker(scaled, seeds, spacing=step / step.min(), beta=BETA, gamma=gamma, prior=prior, start=prior, tol=1e-2)
     return np.asarray(maps[0])
+
+
+def classical_stroke_mask(
+    image: NDArray[Any],
+    spacing: tuple[float, float, float],
+    *,
+    points: ArrayLike | None = None,
+    strokes: NDArray[np.uint8] | None = None,
+    previous: NDArray[Any] | None = None,
+) -> tuple[NDArray[np.float32], tuple[slice, slice, slice]]:
+    """Probability of one object from its marks without a network: a random walker from strokes, points and window border.
+
+    Six points, or an earlier mask, are the walker's prior. Arguments and result as those of
+    `napari_weakseg.networks.joined_first_mask.learned_first_mask`.
+    """
+    from .first_mask import Window, first_mask
+    from .marks import frame_of
+
+    marked = np.zeros((0, 3)) if points is None else np.asarray(points, dtype=np.float64).reshape(-1, 3)
+    frame = frame_of(np.shape(image), spacing, marked, strokes, previous)
+    index = frame.window
+    part = finite_intensity(image[index])
+    codes = None if strokes is None else strokes[index]
+    shape = part.shape
+    inside = tuple(slice(0, n) for n in shape)
+    prior = None
+    if previous is not None:
+        prior = np.asarray(previous[index], dtype=np.float32)
+    elif len(marked) == 6:
+        window = Window.around(marked, np.shape(image), spacing)
+        whole = np.zeros(np.shape(image), dtype=np.float32)
+        whole[window.index] = first_mask(image[window.index], window)
+        prior = whole[index]
+    if prior is not None:
+        side = frame.high - frame.low
+        return walked(part, prior, codes, inside=inside, side=side, spacing=spacing, reach=4 * REACH), index
+    seeds = np.full(shape, BACKGROUND, dtype=np.int8)
+    seeds[tuple(slice(min(1, n // 3), max(n - 1, 1 + (n < 3))) for n in shape)] = FREE
+    places = np.clip(np.round(marked - [side.start for side in index]), 0, np.array(shape) - 1).astype(int)
+    seeds[tuple(places.T)] = FOREGROUND
+    if codes is not None:
+        seeds[codes == BACKGROUND_STROKE] = BACKGROUND
+        seeds[foreground_of(codes)] = FOREGROUND
+    step = np.asarray(spacing, dtype=np.float64)
+    scaled = scaled_intensity(part)
+    if not (seeds == BACKGROUND).any():  # the object may fill the whole volume
+        return np.ones(shape, dtype=np.float32), index
+    return random_walker(scaled, seeds, spacing=step / step.min(), beta=BETA, tol=1e-2)[0], index
 
 
 def stroked_mask(

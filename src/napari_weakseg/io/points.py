@@ -30,7 +30,7 @@ _WHOLE = re.compile(r"\d{1,3}(\.0*)?")
 _SLICER_DEFAULT_LABEL = re.compile(r"(F|P|MarkupsFiducial|Point|PointList)?", re.IGNORECASE)
 
 
-def read_points(path: str | os.PathLike[str], volume: Volume) -> ExtremePoints:
+def read_points(path: str | os.PathLike[str], volume: Volume, *, partial: bool = False) -> ExtremePoints:
     """Read extreme points that were placed on `volume`.
 
     Three kinds of file are told apart by what they hold:
@@ -47,6 +47,8 @@ def read_points(path: str | os.PathLike[str], volume: Volume) -> ExtremePoints:
         The file, at most 5 MB.
     volume : Volume
         The image, for its affine and size.
+    partial : bool
+        Accept objects with fewer than six points, as they are used together with strokes.
 
     Returns
     -------
@@ -62,7 +64,8 @@ def read_points(path: str | os.PathLike[str], volume: Volume) -> ExtremePoints:
     name = shown(path)
     try:
         is_table = os.fspath(path).lower().endswith(".csv")
-        return (_from_csv(text, volume) if is_table else _from_json(text, path, volume)).checked(volume)
+        read = _from_csv(text, volume, partial) if is_table else _from_json(text, path, volume, partial)
+        return read.checked(volume)
     except PromptError as error:
         raise PromptError(f"{name}: {error}") from error
 
@@ -99,17 +102,17 @@ def _read_text(path: str | os.PathLike[str]) -> str:
         raise PromptError(f"{name} is not a text file; choose a points file (.json, .mrk.json or .csv).") from error
 
 
-def _from_json(text: str, path: str | os.PathLike[str], volume: Volume) -> ExtremePoints:
+def _from_json(text: str, path: str | os.PathLike[str], volume: Volume, partial: bool) -> ExtremePoints:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise PromptError("this is no JSON, or it is damaged; save the points again.") from error
     if isinstance(data, Mapping) and "markups" in data:
-        return _from_markups(data, path, volume)
-    return ExtremePoints.from_json(data, volume)
+        return _from_markups(data, path, volume, partial)
+    return ExtremePoints.from_json(data, volume, partial=partial)
 
 
-def _from_markups(data: Mapping[str, Any], path: str | os.PathLike[str], volume: Volume) -> ExtremePoints:
+def _from_markups(data: Mapping[str, Any], path: str | os.PathLike[str], volume: Volume, partial: bool) -> ExtremePoints:
     nodes = data["markups"]
     if not isinstance(nodes, list) or not all(isinstance(node, Mapping) for node in nodes):
         raise PromptError("'markups' is not a list of markups; save the points again in 3D Slicer.")
@@ -120,7 +123,7 @@ def _from_markups(data: Mapping[str, Any], path: str | os.PathLike[str], volume:
     names = [_markups_name(node, path) for node in lists]
     structures = {name: Structure(name, value) for value, name in enumerate(dict.fromkeys(names), start=1)}
     objects = [(structures[name], _markups_positions(node)) for name, node in zip(names, lists, strict=True)]
-    return ExtremePoints.from_objects(objects, volume, space="ras_mm", notes=notes)
+    return ExtremePoints.from_objects(objects, volume, space="ras_mm", notes=notes, partial=partial)
 
 
 def _markups_name(node: Mapping[str, Any], path: str | os.PathLike[str]) -> str:
@@ -159,7 +162,7 @@ def _markups_positions(node: Mapping[str, Any]) -> FloatArray:
     return np.asarray(array * _SLICER_SPACES[space])
 
 
-def _from_csv(text: str, volume: Volume) -> ExtremePoints:
+def _from_csv(text: str, volume: Volume, partial: bool) -> ExtremePoints:
     try:
         rows = list(csv.DictReader(io.StringIO(text), strict=True))
     except csv.Error as error:
@@ -184,7 +187,7 @@ def _from_csv(text: str, volume: Volume) -> ExtremePoints:
     objects = [(structures[key[0]], _from_lpi(np.array(points), volume)) for key, points in groups.items()]
     ungrouped = not {"structure", "object", "value"}.intersection(columns) and len(rows) > 6
     notes = ("no column groups the points into objects; all were taken as one.",) if ungrouped else ()
-    return ExtremePoints.from_objects(objects, volume, notes=notes)
+    return ExtremePoints.from_objects(objects, volume, notes=notes, partial=partial)
 
 
 def _csv_structures(groups: Mapping[tuple[str, str, str], Any]) -> dict[str, Structure]:

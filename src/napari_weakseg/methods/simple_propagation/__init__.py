@@ -1,7 +1,7 @@
 """SimPLe: six extreme points per lesion, a pseudo-mask, and a network that learns from it in three stages.
 
-``arrays.first_mask`` / ``arrays.pseudo_mask``: points to pseudo-mask. `contrast`: stage 1's loss. `propagation`: stage 2's
-vote. `fields`: what the network sees. `stages`: the three trainings, in order.
+`objects`: whose marks are whose. `first_masks`: marks to first mask and pseudo-labels. `contrast`: stage 1's loss.
+`propagation`: stage 2's vote. `fields`, `volumes`: what the network sees. `stages`: the three trainings, in order.
 
 References
 ----------
@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, prod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
+
+import numpy as np
 
 from ...arrays.extreme_points import box_of
+from ...errors import DataError, MissingPackageError
 from ...method import Card
 from ...recipe import Recipe, knob
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 card = Card(
     name="simple_propagation",
     title="Extreme points (SimPLe)",
-    prompts=("extreme_points",),
+    prompts=("extreme_points", "scribbles"),
     paper="Zhong and Wang, MICCAI 2023",
     doi="10.1007/978-3-031-43901-8_54",
 )
@@ -44,6 +47,7 @@ class SimplePropagationRecipe(Recipe):
         "laptop": {},
         "paper": {
             "marks": False,
+            "first_mask": "classical",
             "pseudo_mask": "paths",
             "steps_train": 20000,
             "steps_propagate": 100,
@@ -57,6 +61,11 @@ class SimplePropagationRecipe(Recipe):
         },
     }
 
+    first_mask: str = knob(
+        "learned",
+        choices=("learned", "classical"),
+        tooltip="Who draws the first mask: a network that learnt shapes from made-up volumes, or image and marks alone",
+    )
     pseudo_mask: str = knob(
         "first mask",
         choices=("first mask", "paths"),
@@ -118,30 +127,41 @@ recipe_class = SimplePropagationRecipe
 BYTES_PER_WINDOW_VOXEL, BYTES_OF_NETWORKS, BYTES_PER_PATCH_VOXEL = 60, 700 * 10**6, 1500
 """The first mask; torch with the small network and its cubes; activations of the published U-Net (derived, not measured)."""
 
+BYTES_OF_FIRST_NETWORK = 400 * 10**6
+"""torch and the network of the first mask, without training."""
+
 
 def working_memory(case: Case, recipe: SimplePropagationRecipe) -> int:
     """About how many bytes a fit needs beside the image and the result, from the objects' boxes alone.
 
-    60 bytes per voxel of the largest window (objects take turns). With training 700 MB for torch, the network and two
-    cubes of 48³ voxels in work, and 8 MB for each object's own cube. Without `marks` instead of the cubes: 30 bytes per
-    voxel of the volume on the recipe's grid, and 1,500 per voxel of the patches in a batch.
+    60 bytes per voxel of the largest window (objects take turns), and 400 MB for torch and the network that draws the first
+    mask. With training 700 MB for torch, the network and two cubes of 48³ voxels in work, and 8 MB for each object's own
+    cube. Without `marks` instead of the cubes: 30 bytes per voxel of the volume on the recipe's grid, and 1,500 per voxel of
+    the patches in a batch.
     """
     volume = case.volume
-    largest = objects = 0
-    if case.points is not None:
-        six = case.points.on(volume).points
-        objects = len(six)
-        for points in six:
-            start, stop = box_of(points, volume.shape)
-            sides = (stop - start).tolist()
-            # as fields.windows_of, which would load numba here; where the volume ends, a little more
-            paths = recipe.pseudo_mask == "paths"
-            margin = volume.in_voxels(recipe.crop_margin, minimum=2) if paths else [max(3, ceil(side / 4)) for side in sides]
-            grown = (min(n, side + 2 * more) for n, side, more in zip(volume.shape, sides, margin, strict=True))
-            largest = max(largest, prod(grown))
+    boxes = [] if case.points is None else list(case.points.on(volume).placed)
+    objects = len(boxes)
+    for marked in (
+        None if case.scribbles is None else case.scribbles.labels,
+        None if case.previous is None else case.previous.array,
+    ):
+        if marked is not None and marked.shape == volume.shape and marked.any():
+            lines = [np.flatnonzero(marked.any(axis=tuple(n for n in range(3) if n != axis))) for axis in range(3)]
+            boxes.append(np.array([[line[0] for line in lines], [line[-1] for line in lines]], dtype=np.float64))
+            objects += 1
+    largest = 0
+    for points in boxes:
+        start, stop = box_of(points, volume.shape)
+        sides = (stop - start).tolist()
+        # as the windows of first masks, which would load numba here; where the volume ends, a little more
+        paths = recipe.pseudo_mask == "paths"
+        margin = volume.in_voxels(recipe.crop_margin, minimum=2) if paths else [max(3, ceil(side / 4)) for side in sides]
+        grown = (min(n, side + 2 * more) for n, side, more in zip(volume.shape, sides, margin, strict=True))
+        largest = max(largest, prod(grown))
     first = BYTES_PER_WINDOW_VOXEL * largest
     if recipe.max_seconds == 0:
-        return first
+        return first + (BYTES_OF_FIRST_NETWORK if recipe.first_mask == "learned" else 0)
     if recipe.marks:
         return first + BYTES_OF_NETWORKS + 8 * 10**6 * objects
     grid = recipe.grid_spacing if volume.spacing_known else volume.spacing
@@ -157,14 +177,28 @@ def fit(
     validation: Sequence[Case] = (),
     checkpoints: Checkpoints | None = None,
 ) -> Generator[Step, None, Weights]:
-    """Learn from the extreme points of `cases`; the first step shows the first mask."""
-    from .stages import fit as run
+    """Learn from the extreme points and strokes of `cases`; the first step shows the first mask."""
+    from .first_masks import NO_TORCH, fit_first
 
-    return run(cases, recipe, weights, validation=validation, checkpoints=checkpoints)
+    if not cases:
+        raise DataError("there is no case to learn from; give at least one volume with points.")
+    recipe = cast("SimplePropagationRecipe", recipe)
+    if recipe.max_seconds == 0:
+        return (yield from fit_first(cases, recipe))
+    try:
+        from .stages import fit as run
+    except (ImportError, OSError) as error:
+        yield from fit_first(cases, recipe)
+        raise MissingPackageError(f"{NO_TORCH} To refine it, install PyTorch again.") from error
+    return (yield from run(cases, recipe, weights, validation=validation, checkpoints=checkpoints))
 
 
 def predict(case: Case, weights: Weights) -> Result:
-    """Segment `case`; with `marks`, its own points are needed. Weights without tensors give the first mask."""
+    """Segment `case`; with `marks`, its own points or strokes are needed. Weights without tensors give the first mask."""
+    from .first_masks import predict_first
+
+    if not weights.tensors:
+        return predict_first(case, weights)
     from .stages import predict as run
 
     return run(case, weights)

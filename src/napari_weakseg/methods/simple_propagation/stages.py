@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...arrays.metrics import dice
 from ...errors import DataError, PromptError
-from ...method import Preview, Result, Step, Weights
+from ...method import Preview, Step, Weights
 from ...networks.first_mask import FirstMaskNet
 from ...networks.first_mask_model import read_first_mask_model
 from ...networks.unet import UNet
@@ -20,17 +20,16 @@ from ...training.devices import describe_device, has_fast_bfloat16, pick_device
 from ...training.partial_losses import IGNORE, partial_cross_entropy_loss
 from . import SimplePropagationRecipe, card
 from .contrast import contrastive_loss, draw_voxels
-from .fields import Field, FloatMap, ObjectMask, marked_fields, merged, object_masks
+from .fields import Field, marked_fields
+from .first_masks import FloatMap, ObjectMask, all_structures, first_masks, merged, result_of
 from .propagation import propagated
 from .volumes import padded_patch, resampled_field, whole_volume
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from numpy.typing import NDArray
-
     from ...case import Case
-    from ...method import Checkpoints
+    from ...method import Checkpoints, Result
     from ...prompts import Structure
     from ...recipe import Recipe
 
@@ -243,26 +242,31 @@ def fit(
     recipe = cast("SimplePropagationRecipe", recipe)
     if not cases:
         raise DataError("there is no case to learn from; give at least one volume with points.")
-    structures = _structures(cases)
+    structures = all_structures(cases)
     device, note = pick_device(recipe.device)
     notes = [note] if note else []
     fields: list[Field] = []
+    made_by: dict[str, str] = {}
     for number, case in enumerate(cases):
-        masks, labels = object_masks(case, recipe)
+        first = first_masks(case, recipe)
         if number == 0:
-            first = merged(masks, case.volume, structures)
-            yield Step("first mask", 1, 1, preview=first, progress=0.0, note=note)
-        if recipe.max_seconds == 0:
-            continue
+            preview = merged(first.masks, case.volume, structures)
+            yield Step("first mask", 1, 1, preview=preview, progress=0.0, note=note or first.note)
+            made_by = first.made_by
+        notes += [first.note] if first.note and first.note not in notes else []
         fields += (
-            marked_fields(case, masks, labels, recipe)
+            marked_fields(case, first.masks, first.labels, recipe)
             if recipe.marks
-            else [resampled_field(case, masks, labels, structures, recipe)]
+            else [resampled_field(case, first.masks, first.labels, structures, recipe)]
         )
     begin = time.monotonic()  # what is allowed is time to learn: a slow first mask must not use it up
-    meta: dict[str, Any] = {"device": describe_device(device), "notes": notes, "channels": 0, "steps": ()}
-    if recipe.max_seconds == 0:
-        return Weights(card.name, recipe, structures, {}, meta)
+    meta: dict[str, Any] = {
+        "device": describe_device(device),
+        "notes": notes,
+        "channels": 0,
+        "steps": (),
+        "first_mask": made_by,
+    }
     learner = Learner(fields, 2 if recipe.marks else len(structures) + 1, recipe, device)
     if recipe.marks and recipe.start == "synthetic":
         meta["start_sha256"] = read_first_mask_model().digest
@@ -339,8 +343,8 @@ def _train(
 def _preview(learner: Learner, case: Case, structures: tuple[Structure, ...]) -> Preview:
     """What the network says now of the first case."""
     objects: list[ObjectMask] = []
-    fields = len(case.points) if learner.recipe.marks and case.points is not None else 1
-    for index in range(fields):
+    cubes = len(first_masks(case, learner.recipe).masks) if learner.recipe.marks else 1
+    for index in range(cubes):
         objects += learner.fields[index].back(learner.probabilities(index))
     return merged(objects, case.volume, structures)
 
@@ -350,13 +354,11 @@ def predict(case: Case, weights: Weights) -> Result:
     recipe = cast("SimplePropagationRecipe", weights.recipe)
     structures = weights.structures
     notes = tuple(weights.meta.get("notes", ()))
-    if not weights.tensors:
-        masks, _ = object_masks(case, recipe)
-        return _result(merged(masks, case.volume, structures), case, structures, notes)
     device, _ = pick_device(recipe.device)
-    if recipe.marks and case.points is None:
+    marked = case.points is not None or case.scribbles is not None
+    if recipe.marks and not marked:
         raise PromptError(f"{case.id} has no extreme points; this network needs six on each object.")
-    masks = object_masks(case, recipe)[0] if case.points is not None else []
+    masks = first_masks(case, recipe).masks if marked else []
     fields = (
         marked_fields(case, masks, None, recipe) if recipe.marks else [resampled_field(case, masks, None, structures, recipe)]
     )
@@ -370,16 +372,4 @@ def predict(case: Case, weights: Weights) -> Result:
             notes += (
                 f"the refined mask shares little with the first one (Dice {overlap:.2f}): compare them before you accept.",
             )
-    return _result(refined, case, structures, notes)
-
-
-def _result(preview: Preview, case: Case, structures: tuple[Structure, ...], notes: tuple[str, ...]) -> Result:
-    maps: dict[str, NDArray[Any]] = {f"probability {s.name}": preview.on_volume(index) for index, s in enumerate(structures)}
-    doubt = float((1 - np.abs(2 * preview.probability - 1)).mean())
-    return Result(case.volume.with_array(preview.labels()), structures, maps, {"doubt": doubt}, {}, notes)
-
-
-def _structures(cases: Sequence[Case]) -> tuple[Structure, ...]:
-    """All structures of the cases, by value."""
-    found = {structure.value: structure for case in cases for structure in case.structures}
-    return tuple(found[value] for value in sorted(found))
+    return result_of(refined, case, structures, notes)

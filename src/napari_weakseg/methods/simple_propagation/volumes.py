@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ...arrays.intensity import finite_intensity
 from ...training.partial_losses import IGNORE
-from .fields import Field, FloatMap, ObjectMask
+from .fields import Field
+from .first_masks import FloatMap, ObjectMask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
