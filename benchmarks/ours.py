@@ -1,4 +1,4 @@
-"""Our first mask as the benchmarks call it, from any marks, and what follows every method alike."""
+"""Our first mask as the benchmarks call it, from any marks, and what follows every peer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from napari_weakseg.arrays.tangent_ellipsoid import ellipsoid_radius
-from napari_weakseg.prompts import BACKGROUND_STROKE
+from napari_weakseg.arrays.doubt import overall_doubt
+from napari_weakseg.arrays.first_mask import Window, clean_mask
+from napari_weakseg.arrays.scribbles import stroked_mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def cleaned(mask: Mask, core: NDArray[Any], foreground: Mask | None = None, background: Mask | None = None) -> Mask:
-    """What follows every method: one component, and holes filled, except where the user said otherwise.
+    """What follows every peer that gets strokes: one component, holes filled, except where the user said otherwise.
 
     Parameters
     ----------
@@ -75,28 +76,24 @@ class Outcome:
     @property
     def doubt(self) -> float:
         """1 minus the Dice that the probability itself expects of the mask: 0 = sure of every voxel."""
-        inside = self.mask[self.window]
-        total = float(self.probability.sum()) + float(inside.sum())
-        return 1 - 2 * float(self.probability[inside].sum()) / total if total else 1.0
+        return overall_doubt(self.probability, self.mask[self.window])
 
 
 def learned(volume: Volume, *, points: Any = None, strokes: NDArray[np.uint8] | None = None, previous: Any = None) -> Outcome:
-    """The product's first mask from the marks, its strokes obeyed."""
+    """The product's first mask from the marks, cleaned as the product does it."""
     from napari_weakseg.networks.joined_first_mask import learned_first_mask
 
     i, j, k = volume.spacing
     probability, window = learned_first_mask(volume.array, (i, j, k), points=points, strokes=strokes, previous=previous)
-    foreground = background = None
-    core = np.zeros(probability.shape)
-    if points is not None:
-        start = [part.start for part in window]
-        core += ellipsoid_radius(np.asarray(points, dtype=float) - start, probability.shape) < 0.5
-    if strokes is not None:
-        part = strokes[window]
-        foreground, background = (part > 0) & (part < BACKGROUND_STROKE), part == BACKGROUND_STROKE
-        core += foreground
+    if strokes is None and previous is None:
+        start, stop = ([getattr(part, end) for part in window] for end in ("start", "stop"))
+        place = Window(tuple(start), tuple(stop), np.asarray(points, dtype=float) - start, np.asarray(volume.spacing))
+        part = clean_mask(probability, place)
+    else:
+        marks, before = (None if array is None else array[window] for array in (strokes, previous))
+        part = stroked_mask(probability, marks, previous=before)
     mask = np.zeros(volume.shape, dtype=bool)
-    mask[window] = cleaned(probability > 0.5, core, foreground, background)
+    mask[window] = part
     return Outcome(mask, probability, window)
 
 

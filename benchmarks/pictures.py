@@ -1,7 +1,7 @@
 """Pictures of what was measured: reliability, Dice over training steps, and where the first mask fails.
 
     python benchmarks/pictures.py reliability
-    python benchmarks/pictures.py steps RUN/step_0200.safetensors RUN/step_0400.safetensors ...
+    python benchmarks/pictures.py steps RUN/00200.safetensors RUN/00400.safetensors ...   # weights or checkpoints
     python benchmarks/pictures.py failures              # of made-up volumes, for the documentation
     python benchmarks/pictures.py failures --real       # of real ones, into benchmarks/cache: never to be published
 
@@ -71,13 +71,28 @@ def reliability(measured: Measured) -> None:
     plt.close(figure)
 
 
-def real_scores(weights: list[Path], per_set: int = 3) -> dict[str, dict[str, list[float]]]:
+def model_of(path: Path) -> Any:
+    """A network from exported weights or from a checkpoint of a training, of which the running mean is taken."""
+    from safetensors.torch import load_file
+
+    from napari_weakseg.networks.first_mask import FirstMaskNet
+    from napari_weakseg.networks.first_mask_model import FirstMaskModel
+
+    tensors = load_file(path)
+    mean = {name.removeprefix("average."): value for name, value in tensors.items() if name.startswith("average.")}
+    weights = {name: value.float() for name, value in (mean or tensors).items()}
+    net = FirstMaskNet(tuple(len(weights[f"down.{level}.second.weight"]) for level in range(4)))
+    net.load_state_dict(weights)
+    return FirstMaskModel(net)
+
+
+def real_scores(weights: list[Path], per_set: int = 3) -> dict[str, dict[str, float]]:
     """Dice of the network alone, without the classical mask and the walker, for several weights on the same real targets.
 
     Parameters
     ----------
     weights : list of Path
-        Each with its description beside it, as `write_first_mask_model` leaves them.
+        Exported weights or checkpoints.
     per_set : int
         Targets of each set.
 
@@ -86,10 +101,8 @@ def real_scores(weights: list[Path], per_set: int = 3) -> dict[str, dict[str, li
     dict
         Name of the file -> target -> Dice.
     """
-    from napari_weakseg.networks.first_mask_model import read_first_mask_model
-
-    models = {path.stem: read_first_mask_model.__wrapped__(path) for path in weights}
-    scores: dict[str, dict[str, Any]] = {name: {} for name in models}
+    models = {path.stem: model_of(path) for path in weights}
+    scores: dict[str, dict[str, float]] = {name: {} for name in models}
     for target in list_targets(per_set=per_set):
         volume, reference = target.read()
         i, j, k = volume.spacing
