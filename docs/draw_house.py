@@ -24,7 +24,7 @@ ROWS = [  # y, height, boxes: (x, width, title, lines, colour)
             (
                 5.2,
                 4.6,
-                "cli.py",
+                "cli",
                 "weakseg segment, evaluate, demo,\nsimulate-points, replay, methods, sample-data,\ntrain-first-mask",
                 "#F6D5B0",
             ),

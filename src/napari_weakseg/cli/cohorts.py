@@ -1,0 +1,66 @@
+"""Commands on many cases: `cohort`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DataError
+from .options import BAD_INPUT, DONE, check_targets
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..console import Screen
+    from .options import Command
+
+
+def add_commands(command: Command) -> None:
+    """Add the commands on many cases."""
+    cohort = command("cohort", _cohort, "make a first cohort file of a folder, or check one: every file it names is read")
+    cohort.add_argument("source", type=Path, metavar="FOLDER|COHORT.json", help="what to make one of, or which to check")
+    cohort.add_argument("-o", "--output", type=Path, metavar="COHORT.json", help="default: cohort.json in FOLDER")
+    cohort.add_argument("--class-column", metavar="NAME", help="column of a label table that holds the classes")
+    codes = cohort.add_argument_group("what the values of scribbles mean, which no file says")
+    codes.add_argument("--background-code", type=int, metavar="N", help="value of background strokes")
+    codes.add_argument("--unlabelled-code", type=int, metavar="N", help="value of voxels without a stroke")
+
+
+def _cohort(options: argparse.Namespace, screen: Screen) -> int:
+    from ..io.cohort import check_cohort, read_cohort
+    from ..method import Step
+
+    path = options.source if not options.source.is_dir() else _made(options, screen)
+    if path is options.source and (options.output or options.class_column or options.background_code is not None):
+        raise DataError(f"{path.name} is checked, not made; --output and what is guessed go with a folder.")
+    with screen.progress() as show:
+        faults = check_cohort(path, on_case=lambda number, total: show(Step("check", number, total, progress=number / total)))
+    for fault in faults:
+        screen.result(fault)
+    if faults:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        screen.error(f"{path.name} has {count}; correct the files or the entries, then: weakseg cohort {path.name}")
+        return BAD_INPUT
+    cohort = read_cohort(path)
+    for note in cohort.notes:
+        screen.note(note)
+    sizes = ((part, len(getattr(cohort, part))) for part in ("training", "validation", "testing"))
+    screen.result(f"{path.name}: {', '.join(f'{size} {part}' for part, size in sizes if size)}, every file can be used")
+    return DONE
+
+
+def _made(options: argparse.Namespace, screen: Screen) -> Path:
+    from ..io.cohort import guess_cohort, write_cohort
+
+    path: Path = options.output or options.source / "cohort.json"
+    if path.exists():
+        raise DataError(f"{path.name} is there already and may hold marks; name another with --output, or check that one.")
+    check_targets([], json=path)
+    codes = {"background": options.background_code, "unlabelled": options.unlabelled_code}
+    stated = codes if any(code is not None for code in codes.values()) else None
+    data, notes = guess_cohort(options.source, output=path, class_column=options.class_column, codes=stated)
+    write_cohort(data, path)
+    for note in notes:
+        screen.note(note)
+    screen.err.print(f"{path.name} was written; now every file that it names is read.")
+    return path
