@@ -19,6 +19,7 @@ from ..volume import Volume
 from .names import shown
 from .nifti import read_mask, read_volume
 from .points import read_points
+from .scribbles import MOST
 
 if TYPE_CHECKING:
     from .cohort_file import CaseEntry, CohortFile
@@ -159,6 +160,12 @@ class CasesOnDisk(Sequence[Case]):
                     f"{shown(entry.scribble)} holds the value {value}, which is no structure and no code; state what it means."
                 )
             labels[stored.array == value] = meaning[int(value)]
+        marked = np.bincount(labels.ravel(), minlength=256)[1:]
+        if marked.max() > MOST * labels.size:
+            share = 100 * marked.max() / labels.size
+            raise PromptError(
+                f"one code of {shown(entry.scribble)} marks {share:.0f} % of the image; check scribble_codes: are two of them swapped?"
+            )
         return Scribbles(labels, self.file.structures, stored.notes).checked(volume)
 
     def read_raw_scribbles(self, entry: CaseEntry, volume: Volume) -> Volume | None:

@@ -221,9 +221,7 @@ class _Tables:
             if self.labels or len(columns) != 1:
                 refused.append(shown(path))
                 if columns and not self.labels:
-                    notes.append(
-                        f"{shown(path)} has {len(columns)} columns that may be classes ({_few(columns)}): choose one with --class-column."
-                    )
+                    notes.append(f"{shown(path)} may hold classes in {_few(columns)}: choose a column with --class-column.")
                 continue
             self._take_labels(table, rows, columns[0], path, notes)
         if class_column is not None and not self.labels:

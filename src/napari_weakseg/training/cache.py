@@ -242,7 +242,7 @@ def _mapped(path: Path) -> NDArray[Any]:
 def _fingerprint(case: Case) -> str:
     """What tells a case in memory from every other."""
     digest = hashlib.sha256()
-    for name, volume in (*case.channels.items(), ("reference", case.reference)):
+    for name, volume in (*case.channels.items(), ("reference", case.reference), ("previous", case.previous)):
         digest.update(f"{name}{'' if volume is None else volume.sha256}".encode())
     if case.points is not None:
         digest.update(json.dumps(case.points.to_json()).encode())
