@@ -25,11 +25,13 @@ _HOME = {
     "get_method": "methods",
     "list_methods": "methods",
     "new_recipe": "methods",
+    "predict": "api",
     "read_cohort": "io.cohort",
     "read_volume": "io.nifti",
     "replay": "api",
     "segment": "api",
     "show": "plugin.layers",
+    "train": "api",
     "write_mask": "io.nifti",
 }
 

@@ -1,31 +1,33 @@
-"""The work behind every button as functions: `segment`, `evaluate`, `replay`."""
+"""The work behind every button as functions: `segment`, `train`, `predict`, `evaluate`, `replay`."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from .arrays import metrics
-from .case import Case
+from .case import Case, Cohort, Fold
+from .cohorts import held_out, seen_by, training_steps
 from .errors import DataError, GeometryError, PromptError
+from .evaluation import evaluate_cohort, evaluate_mask
 from .io.nifti import export_notes
 from .io.records import SCHEMA_VERSION, read_record
+from .io.runs import Run, read_weights
 from .method import Preview, Result, Step, Weights
 from .methods import DEFAULT, get_method
 from .prompts import BACKGROUND_STROKE, ExtremePoints, ImageLabel, Scribbles, Structure
 from .record import hash_of_prompts, new_record
+from .volume import Volume
 
 if TYPE_CHECKING:
     import os
 
     from .recipe import Recipe
-    from .volume import Volume
 
 Prompts = ExtremePoints | Scribbles | ImageLabel
 BYTES_PER_RESULT_VOXEL = 4
@@ -213,15 +215,25 @@ def replay(record: Mapping[str, Any] | str | os.PathLike[str], volume: Volume, *
     return replace(result, notes=(*result.notes, note))
 
 
-def evaluate(mask: Result | Volume, reference: Volume) -> dict[str, Any]:
-    """Compare a mask with a reference, structure by structure.
+def evaluate(
+    mask: Result | Volume | Weights | str | os.PathLike[str],
+    reference: Volume | Cohort,
+    *,
+    part: str | None = None,
+    on_case: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Compare a mask with a reference structure by structure, or what was learnt with a cohort.
 
     Parameters
     ----------
-    mask : Result or Volume
-        What was made; labels on the reference's grid.
-    reference : Volume
-        The reference mask.
+    mask : Result or Volume; Weights or path
+        What was made, with labels on the reference's grid; or weights, a file of them, or a run folder.
+    reference : Volume; Cohort
+        The reference mask; or cases with reference masks or image-level labels (``read_cohort(path, references=True)``).
+    part : {"testing", "validation", "training", "new"}, optional
+        Which cases of a cohort count; default those that a run held out, else those that it does not know.
+    on_case : callable, optional
+        Gets the number of the case that was scored, from 1, and of all.
 
     Returns
     -------
@@ -229,38 +241,113 @@ def evaluate(mask: Result | Volume, reference: Volume) -> dict[str, Any]:
         ``unit`` of lengths (``"mm"``, or ``"voxels"`` where the spacing is unknown), ``volume_unit`` (``"ml"`` or
         ``"voxels"``) and, per structure, ``value``, ``dice``, ``hd95``, ``hd95_or_diagonal`` (the volume's diagonal
         where a side is empty), ``assd``, ``volume``, ``reference_volume``, ``volume_difference``. Undefined figures are
-        None: with an empty reference all scores are, and ``volume`` is what was marked falsely.
+        None: with an empty reference all scores are, and ``volume`` is what was marked falsely. For a cohort see
+        `napari_weakseg.evaluation.evaluate_cohort`.
 
     Raises
     ------
     GeometryError
         The two do not lie on one grid.
     """
-    made = mask.mask if isinstance(mask, Result) else mask
-    names = {structure.value: structure.name for structure in mask.structures} if isinstance(mask, Result) else {}
-    if not made.same_grid(reference):
-        raise GeometryError(f"{made.name} and {reference.name} lie on different grids; resample one of them first.")
-    values = sorted({int(v) for volume in (made, reference) for v in np.unique(volume.array) if v != 0} | set(names))
-    shown = {value: names.get(value, f"label {value}") for value in values}
-    twice = {name for name in shown.values() if list(shown.values()).count(name) > 1}
-    structures = {
-        f"{name} ({value})" if name in twice else name: _scores(made, reference, value) for value, name in shown.items()
-    }
-    known = reference.spacing_known
-    return {"unit": reference.unit, "volume_unit": "ml" if known else "voxels", "structures": structures}
+    if isinstance(reference, Cohort):
+        return _evaluate_cohort(mask, reference, part, on_case)
+    if not isinstance(mask, Result | Volume):
+        raise DataError("what was learnt is scored on a cohort; read one with read_cohort(path, references=True).")
+    return evaluate_mask(mask, reference)
 
 
-def _scores(made: Volume, reference: Volume, value: int) -> dict[str, Any]:
-    a, b = made.array == value, reference.array == value
-    unit = reference.voxel_volume / 1000 if reference.spacing_known else 1.0
-    volume, wanted = float(a.sum()) * unit, float(b.sum()) * unit
-    figures: dict[str, Any] = {"value": value, "dice": None, "hd95": None, "hd95_or_diagonal": None, "assd": None}
-    if b.any():
-        raw = metrics.compare(a, b, reference.spacing)
-        figures |= {name: figure if math.isfinite(figure) else None for name, figure in raw.items()}
-        diagonal = math.dist((0, 0, 0), [n * step for n, step in zip(reference.shape, reference.spacing, strict=True)])
-        figures["hd95_or_diagonal"] = figures["hd95"] if figures["hd95"] is not None else diagonal
-    return {**figures, "volume": volume, "reference_volume": wanted, "volume_difference": volume - wanted}
+def predict(learnt: Weights | str | os.PathLike[str], volume: Volume | Case) -> Result:
+    """Segment a volume with what was learnt.
+
+    Parameters
+    ----------
+    learnt : Weights or path
+        What `train` returned, a run folder, or a file of weights.
+    volume : Volume or Case
+        The image; a case where the method needs several channels, or marks.
+
+    Raises
+    ------
+    DataError, GeometryError, PromptError
+        The image or the weights cannot be used.
+    """
+    return segment(volume, weights=learnt if isinstance(learnt, Weights) else read_weights(learnt))
+
+
+def train(
+    cohort: Cohort,
+    recipe: Recipe | None = None,
+    *,
+    method: str | None = None,
+    run: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    fold: tuple[int, int] | Fold | None = None,
+    split_seed: int = 0,
+    weights: Weights | None = None,
+    on_step: Callable[[Step], object] | None = None,
+) -> Weights:
+    """Learn from the marks of a cohort's training cases.
+
+    Reference masks are hidden from the method, unless its recipe says ``supervision="masks"``.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        With marks on its training cases.
+    recipe : Recipe, optional
+        The method's settings; default its laptop preset for cohorts (`Recipe.for_cohort`).
+    method : str
+        Name in the register; default that of `recipe` or `weights`.
+    run : path, optional
+        Folder for checkpoints, figures, log and weights; without one nothing is kept on disk.
+    resume : bool
+        Goes on with the run in that folder.
+    fold : (k, n) or Fold, optional
+        Learns from all but fold k (from 1) of n folds by patient of the training cases.
+    split_seed : int
+        Decides the folds; the same for all folds of one experiment.
+    weights : Weights, optional
+        What to begin with.
+    on_step : callable, optional
+        Gets every `Step`. What it raises ends the training; the run can be resumed.
+
+    Raises
+    ------
+    DataError, PromptError, RecipeError
+        A case, mark, setting or folder that cannot be used: found before anything is learnt.
+    """
+    every = training_steps(
+        cohort, recipe, method=method, run=run, resume=resume, fold=fold, split_seed=split_seed, weights=weights
+    )
+    with closing(every) as running:
+        while True:
+            try:
+                step = next(running)
+            except StopIteration as finished:
+                return cast("Weights", finished.value)
+            if on_step is not None:
+                on_step(step)
+
+
+def _evaluate_cohort(
+    learnt: Result | Volume | Weights | str | os.PathLike[str],
+    cohort: Cohort,
+    part: str | None,
+    on_case: Callable[[int, int], None] | None,
+) -> dict[str, Any]:
+    """Score weights, or those of a run, on the part of a cohort that they did not learn from."""
+    if isinstance(learnt, Result | Volume):
+        raise DataError("a mask is scored against one reference mask; on a cohort give weights or a run folder.")
+    if isinstance(learnt, Weights):
+        weights, facts = learnt, None
+    else:
+        weights = read_weights(learnt)
+        facts = Run(learnt).cohort() if Path(learnt).is_dir() else None
+    name, cases, images = held_out(cohort, facts, part)
+    structures = weights.structures or cohort.structures
+    return evaluate_cohort(
+        lambda case: predict(weights, seen_by(case, weights)), cases, structures, part=name, learnt=images, on_case=on_case
+    )
 
 
 def _case_of(

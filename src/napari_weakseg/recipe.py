@@ -54,7 +54,8 @@ class Recipe:
     """Base of every method's settings; subclasses add their own knobs.
 
     Class attribute ``PRESETS`` maps a preset's name to the values in which it differs from the field defaults (which
-    are those of ``laptop``).
+    are those of ``laptop``). ``COHORT`` maps it to what differs beyond that where many marked cases are learnt from, after
+    which volumes carry no marks.
 
     Raises
     ------
@@ -63,6 +64,7 @@ class Recipe:
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"laptop": {}, "paper": {}}
+    COHORT: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     preset: str = knob("laptop", choices=tuple(PRESETS), tooltip="laptop: minutes on a CPU; paper: as published, for a GPU")
     seed: int = knob(0, min=0, max=2**31 - 1, tooltip="Seed of every random draw")
@@ -87,6 +89,11 @@ class Recipe:
                 near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)[:3]
                 raise RecipeError(f"there is no setting {name!r}; did you mean one of {', '.join(near)}?")
         return cls(**{"preset": preset, **cls.PRESETS[preset], **changes})
+
+    @classmethod
+    def for_cohort(cls, preset: str = "laptop", **changes: Any) -> Self:
+        """The preset's recipe for learning from a cohort, with some knobs changed."""
+        return cls.from_preset(preset, **{**cls.COHORT.get(preset, {}), **changes})
 
     def changed(self, **changes: Any) -> Self:
         """A copy with some knobs changed."""

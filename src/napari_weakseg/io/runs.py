@@ -23,7 +23,7 @@ from .records import read_record, write_record
 from .weights import FIELDS, describe, from_description, read_weights, write_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     from ..method import Step, Weights
@@ -82,6 +82,30 @@ class Run:
 
     # -- beginning and end ----------------------------------------------------------------------------------------------
 
+    def reserve(self) -> None:
+        """Make sure that the folder can be written and that no other process trains into it; `begin` does it too.
+
+        Raises
+        ------
+        DataError
+            It cannot be written, has too little room, or is in use.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise DataError(f"{shown(self.folder)} is a file; name a folder for the run.")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.folder).free
+        except OSError as error:
+            raise DataError(
+                f"the folder {shown(self.folder)} cannot be made; choose another place or change its rights."
+            ) from error
+        check_writable(self.folder / "weights.safetensors")
+        if free < FREE_AT_START:
+            raise DataError(
+                f"the disk of {shown(self.folder)} has {free / 1e6:.0f} MB free; free some space or choose another."
+            )
+        self._take_lock()
+
     def begin(self, recipe: Recipe, method: str, cohort: Mapping[str, Any], *, resume: bool = False) -> None:
         """Make the folder ready, or make sure that what it holds is the run that is to go on.
 
@@ -102,21 +126,8 @@ class Run:
             The folder cannot be written or has too little room, another process trains into it, it holds another run, or
             a run that was not to be resumed.
         """
-        if self.folder.exists() and not self.folder.is_dir():
-            raise DataError(f"{shown(self.folder)} is a file; name a folder for the run.")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self.folder).free
-        except OSError as error:
-            raise DataError(
-                f"the folder {shown(self.folder)} cannot be made; choose another place or change its rights."
-            ) from error
-        check_writable(self.folder / "weights.safetensors")
-        if free < FREE_AT_START:
-            raise DataError(
-                f"the disk of {shown(self.folder)} has {free / 1e6:.0f} MB free; free some space or choose another."
-            )
-        self._take_lock()
+        if self._lock is None:
+            self.reserve()
         try:
             self._settle(recipe, method, cohort, resume=resume)
         except WeaksegError:
@@ -147,8 +158,7 @@ class Run:
         """Keep the final weights, and draw the curves."""
         write_generation(self.folder, "weights", weights.tensors, describe(weights))
         self._say(f"done: {', '.join(f'{stage} {count}' for stage, count in self._counts().items())}")
-        for note in weights.meta.get("notes", ()):
-            self._say(f"note: {note}")
+        self.keep_notes(weights.meta.get("notes", ()))
         self._write_log()
         self._draw_curves()
 
@@ -238,6 +248,11 @@ class Run:
             self._say(f"{step.stage} {step.index}: {step.note}")
         if step.scores:
             self._rows.append({"stage": step.stage, "step": step.index, **{k: float(v) for k, v in step.scores.items()}})
+
+    def keep_notes(self, notes: Iterable[str]) -> None:
+        """Put sentences into the log."""
+        for note in notes:
+            self._say(f"note: {note}")
 
     def keep_preview(self, name: str, picture: bytes) -> None:
         """Write a PNG into ``previews/``."""

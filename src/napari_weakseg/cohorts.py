@@ -1,0 +1,281 @@
+"""`training_steps`: a method's fit over a cohort, with its split and its run folder around it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast, overload
+
+from .case import Case, Cohort, Fold, known, pick
+from .errors import DataError, PromptError, RecipeError
+from .io.runs import Run
+from .method import Step, Weights
+from .methods import DEFAULT, get_method, list_methods
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Generator, Mapping
+
+    from .recipe import Recipe
+
+PARTS = ("training", "validation", "testing")
+SLOTS = {"extreme_points": "points", "scribbles": "scribbles", "image_label": "image_label"}
+"""Kind of mark on a method's card to the field of a `Case`."""
+
+
+class LearntCases(Sequence[Case]):
+    """Cases as a method may see them: with their reference masks for full supervision, and else without.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        Lazy ones stay lazy.
+    supervision : {"marks", "masks"}
+        What is learnt from.
+    """
+
+    def __init__(self, cases: Sequence[Case], supervision: str) -> None:
+        full = supervision == "masks"
+        self.cases = cases.with_references() if full and hasattr(cases, "with_references") else cases
+        self.supervision = supervision
+
+    def __len__(self) -> int:
+        """Return the number of cases."""
+        return len(self.cases)
+
+    @overload
+    def __getitem__(self, index: int) -> Case: ...
+    @overload
+    def __getitem__(self, index: slice) -> LearntCases: ...
+    def __getitem__(self, index: int | slice) -> Case | LearntCases:
+        """One case, or some."""
+        if isinstance(index, slice):
+            return self.pick(range(*index.indices(len(self))))
+        case = self.cases[index]
+        return case if self.supervision == "masks" or case.reference is None else replace(case, reference=None)
+
+    def pick(self, indices: Iterable[int]) -> LearntCases:
+        """Some of the cases, in the order of `indices`."""
+        return LearntCases(pick(self.cases, indices), self.supervision)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The id of every case."""
+        return known(self.cases, "id")
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """The patient of every case."""
+        return known(self.cases, "patient")
+
+    @property
+    def image_labels(self) -> tuple[Any, ...]:
+        """The image-level label of every case, or None."""
+        return known(self.cases, "image_label")
+
+
+def training_steps(
+    cohort: Cohort,
+    recipe: Recipe | None = None,
+    *,
+    method: str | None = None,
+    run: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    fold: tuple[int, int] | Fold | None = None,
+    split_seed: int = 0,
+    weights: Weights | None = None,
+) -> Generator[Step, None, Weights]:
+    """Like `napari_weakseg.api.train`, step by step: yields each `Step` and returns the `Weights`.
+
+    The first steps, of stage ``"check"``, read each case once: a file that cannot be used is found before anything is
+    learnt. Whoever drives it may stop after any step; with `run`, the same call with ``resume=True`` goes on.
+    """
+    method = method or (weights.method if weights is not None else method_of(recipe))
+    room = get_method(method)
+    recipe = recipe or room.recipe_class.for_cohort()
+    if not isinstance(recipe, room.recipe_class):
+        raise RecipeError(f"these are not the settings of {method!r}; make them with new_recipe({method!r}).")
+    supervision = str(getattr(recipe, "supervision", "marks"))
+    parts, split = _split(cohort, fold, split_seed)
+    if not len(parts["training"]):
+        raise DataError(f"cohort {cohort.name!r} has no case to learn from; list some under 'training'.")
+    learnt = {part: LearntCases(parts[part], supervision) for part in ("training", "validation")}
+    with ExitStack() as stack:
+        kept = None if run is None else stack.enter_context(Run(run))
+        if kept is not None:
+            kept.reserve()  # a folder that cannot be written is found before hundreds of images are read
+        images = yield from _checked(learnt, room.card.prompts, supervision)
+        if kept is not None:
+            facts = split_facts(cohort, parts, images)
+            kept.begin(recipe, method, {**facts, "supervision": supervision, "split": split}, resume=resume)
+            kept.keep_notes(cohort.notes)
+        fit = room.fit(learnt["training"], recipe, weights, validation=learnt["validation"], checkpoints=kept)
+        stack.enter_context(closing(fit))
+        while True:
+            try:
+                step = next(fit)
+            except StopIteration as end:
+                done = cast("Weights", end.value)
+                break
+            if kept is not None:
+                kept.log(step)
+            yield step
+        if kept is not None:
+            kept.finish(done)
+        return done
+
+
+def held_out(
+    cohort: Cohort, facts: Mapping[str, Any] | None, part: str | None = None
+) -> tuple[str, Sequence[Case], frozenset[str]]:
+    """The cases of a cohort that a fair score counts.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        With reference masks or image-level labels.
+    facts : dict or None
+        What the run says of its own cohort (`Run.cohort`); None where nothing is known.
+    part : {"testing", "validation", "training", "new"}, optional
+        Default ``"testing"`` where the run or the cohort has such a part, else ``"new"``: cases that the run does not know.
+
+    Returns
+    -------
+    tuple
+        The part's name, its cases, and the hashes of images that were learnt from and are not of this part.
+    """
+    every = [(place, case, part_of) for part_of in PARTS for place, case in enumerate(known(getattr(cohort, part_of), "id"))]
+    if facts is None:
+        home = {case: part_of for _, case, part_of in every}
+        images: dict[str, str] = {}
+    else:
+        home = {entry["id"]: name for name in PARTS for entry in facts["parts"][name]}
+        images = {entry["image"]: name for name in PARTS for entry in facts["parts"][name] if "image" in entry}
+    parts = [home.get(case, "new") for _, case, _ in every]
+    chosen = part or next((name for name in ("testing", "new", "validation", "training") if name in parts), "testing")
+    if chosen not in parts:
+        raise DataError(f"cohort {cohort.name!r} has no case in the part {chosen!r} of this run; choose another part.")
+    cases = ChosenCases(
+        cohort, [(part_of, place) for (place, _, part_of), name in zip(every, parts, strict=True) if name == chosen]
+    )
+    return chosen, cases, frozenset(image for image, name in images.items() if name != chosen)
+
+
+class ChosenCases(Sequence[Case]):
+    """Some cases of a cohort, from any of its parts; lazy where these are."""
+
+    def __init__(self, cohort: Cohort, places: Sequence[tuple[str, int]]) -> None:
+        self.cohort, self.places = cohort, tuple(places)
+
+    def __len__(self) -> int:
+        """Return the number of cases."""
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Case: ...
+    @overload
+    def __getitem__(self, index: slice) -> ChosenCases: ...
+    def __getitem__(self, index: int | slice) -> Case | ChosenCases:
+        """One case, or some."""
+        if isinstance(index, slice):
+            return ChosenCases(self.cohort, self.places[index])
+        part, place = self.places[index]
+        return cast("Case", getattr(self.cohort, part)[place])
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The id of every case."""
+        return tuple(known(getattr(self.cohort, part), "id")[place] for part, place in self.places)
+
+
+def seen_by(case: Case, weights: Weights) -> Case:
+    """The case as prediction may see it: without reference and classes, and with marks only where the network reads them."""
+    alone = replace(case, reference=None, image_label=None)
+    return alone if getattr(weights.recipe, "marks", False) else replace(alone, points=None, scribbles=None)
+
+
+def method_of(recipe: Recipe | None) -> str:
+    """The name of the method that a recipe is of; the default method without one."""
+    if recipe is None:
+        return DEFAULT
+    names = (card.name for card in list_methods())
+    return next((name for name in names if type(recipe) is get_method(name).recipe_class), DEFAULT)
+
+
+def split_facts(cohort: Cohort, parts: Mapping[str, Sequence[Case]], images: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """What a run says of its cohort: no path, and patients by number alone.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Where the cases are from.
+    parts : dict of str to sequence of Case
+        By ``"training"``, ``"validation"``, ``"testing"``.
+    images : dict
+        Per part, case id to hash of its channels; parts that are not learnt from are not read.
+    """
+    numbers: dict[str, int] = {}
+    listed: dict[str, list[dict[str, Any]]] = {}
+    for part in PARTS:
+        hashes = images.get(part, {})
+        listed[part] = []
+        for case, patient in zip(known(parts[part], "id"), known(parts[part], "patient"), strict=True):
+            entry = {"id": case, "patient": numbers.setdefault(patient, len(numbers) + 1)}
+            listed[part].append(entry | ({"image": hashes[case]} if case in hashes else {}))
+    return {
+        "name": cohort.name,
+        "channels": list(cohort.channels),
+        "structures": [{"name": s.name, "value": s.value} for s in cohort.structures],
+        "image_classes": list(cohort.image_classes),
+        "slice_axis": cohort.slice_axis,
+        "parts": listed,
+    }
+
+
+def image_hash(case: Case) -> str:
+    """SHA-256 of the voxels and places of all channels."""
+    return hashlib.sha256("".join(channel.sha256 for channel in case.channels.values()).encode()).hexdigest()
+
+
+def _split(cohort: Cohort, fold: tuple[int, int] | Fold | None, seed: int) -> tuple[dict[str, Sequence[Case]], dict[str, Any]]:
+    """The cases of each part, and how they were chosen."""
+    if fold is None:
+        parts = {part: cast("Sequence[Case]", getattr(cohort, part)) for part in PARTS}
+        return parts, {"fold": None, "folds": None, "seed": None}
+    how: dict[str, Any] = {"fold": None, "folds": None, "seed": None}
+    if not isinstance(fold, Fold):
+        number, count = fold
+        if not 1 <= number <= count:
+            raise DataError(f"there is no fold {number} of {count}; count them from 1.")
+        how = {"fold": number, "folds": count, "seed": seed}
+        fold = cohort.folds(count, seed)[number - 1]
+    return {"training": fold.training, "validation": cohort.validation, "testing": fold.testing}, how
+
+
+def _checked(
+    parts: Mapping[str, LearntCases], takes: tuple[str, ...], supervision: str
+) -> Generator[Step, None, dict[str, dict[str, str]]]:
+    """Read every case once; returns the hash of its image by part and id."""
+    total, done = sum(map(len, parts.values())), 0
+    images: dict[str, dict[str, str]] = {part: {} for part in parts}
+    seen: dict[str, str] = {}
+    for part, cases in parts.items():
+        for case in cases:
+            _check_marks(case, takes, supervision)
+            found = images[part][case.id] = image_hash(case)
+            if seen.setdefault(found, case.id) != case.id:
+                raise DataError(f"cases {seen[found]} and {case.id} hold the same image; leave one out.")
+            done += 1
+            yield Step("check", done, total, progress=0.0)
+    return images
+
+
+def _check_marks(case: Case, takes: tuple[str, ...], supervision: str) -> None:
+    if supervision == "masks":
+        if case.reference is None:
+            raise PromptError(f"{case.id} has no reference mask ('label'); full supervision needs one for every case.")
+    elif all(getattr(case, SLOTS[kind]) is None for kind in takes):
+        words = " or ".join(kind.replace("_", " ") for kind in takes)
+        raise PromptError(f"{case.id} has no {words}, which this method learns from; mark it or take it out.")

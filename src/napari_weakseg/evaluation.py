@@ -1,0 +1,291 @@
+"""`evaluate_mask`, `evaluate_cohort`: masks and classes against the truth; all cases count."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .arrays import metrics
+from .arrays.classification import class_scores
+from .cohorts import image_hash
+from .errors import DataError, GeometryError, WeaksegError
+from .io.atomic import write_atomically
+from .io.names import csv_cell
+from .method import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from .case import Case
+    from .prompts import Structure
+    from .volume import Volume
+
+FIGURES = ("dice", "hd95", "hd95_or_diagonal", "assd", "volume", "reference_volume", "volume_difference")
+RESAMPLES = 2000
+"""Draws of the bootstrap over cases."""
+
+
+def evaluate_mask(mask: Result | Volume, reference: Volume) -> dict[str, Any]:
+    """See `napari_weakseg.api.evaluate`."""
+    made = mask.mask if isinstance(mask, Result) else mask
+    names = {structure.value: structure.name for structure in mask.structures} if isinstance(mask, Result) else {}
+    if not made.same_grid(reference):
+        raise GeometryError(f"{made.name} and {reference.name} lie on different grids; resample one of them first.")
+    values = sorted({int(v) for volume in (made, reference) for v in np.unique(volume.array) if v != 0} | set(names))
+    shown = {value: names.get(value, f"label {value}") for value in values}
+    twice = {name for name in shown.values() if list(shown.values()).count(name) > 1}
+    structures = {
+        f"{name} ({value})" if name in twice else name: structure_scores(made, reference, value)
+        for value, name in shown.items()
+    }
+    known = reference.spacing_known
+    return {"unit": reference.unit, "volume_unit": "ml" if known else "voxels", "structures": structures}
+
+
+def structure_scores(made: Volume, reference: Volume, value: int) -> dict[str, Any]:
+    """Figures of one structure; undefined ones are None.
+
+    Parameters
+    ----------
+    made, reference : Volume
+        Labels on one grid.
+    value : int
+        The structure's number in both.
+
+    Returns
+    -------
+    dict
+        ``value`` and `FIGURES`. Lengths in mm and volumes in ml, or both in voxels where the spacing is unknown. With an
+        empty reference all scores are None, and ``volume`` is what was marked falsely.
+    """
+    a, b = made.array == value, reference.array == value
+    unit = reference.voxel_volume / 1000 if reference.spacing_known else 1.0
+    volume, wanted = float(a.sum()) * unit, float(b.sum()) * unit
+    figures: dict[str, Any] = {"value": value, "dice": None, "hd95": None, "hd95_or_diagonal": None, "assd": None}
+    if b.any():
+        raw = metrics.compare(a, b, reference.spacing)
+        figures |= {name: figure if math.isfinite(figure) else None for name, figure in raw.items()}
+        figures["hd95_or_diagonal"] = figures["hd95"] if figures["hd95"] is not None else _diagonal(reference)
+    return {**figures, "volume": volume, "reference_volume": wanted, "volume_difference": volume - wanted}
+
+
+def evaluate_cohort(
+    predict: Callable[[Case], Result],
+    cases: Sequence[Case],
+    structures: Sequence[Structure],
+    *,
+    part: str,
+    learnt: frozenset[str] = frozenset(),
+    on_case: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Predict and score each case.
+
+    Parameters
+    ----------
+    predict : callable
+        A case without marks and reference to its result.
+    cases : sequence of Case
+        With their reference masks or image-level labels; read one after the other.
+    structures : sequence of Structure
+        What is scored in masks.
+    part : str
+        What the report calls these cases.
+    learnt : frozenset of str
+        Image hashes that the training knew: such a case is scored, named in ``learnt_from``, and left out of the summary.
+    on_case : callable, optional
+        Gets the number of the case that was scored, from 1, and of all.
+
+    Returns
+    -------
+    dict
+        ``part``, ``cases`` (``id``, ``error``, ``unit``, ``structures``, ``classes``, ``slices``), ``summary`` per
+        structure, ``classification``, ``failed``, ``learnt_from``, ``worst``; JSON values. A case that fails scores 0.
+    """
+    if not len(cases):
+        raise DataError(f"there is no case to score in the part {part!r}; choose another part or cohort.")
+    rows, judged = [], []
+    for number in range(len(cases)):
+        case = cases[number]
+        row, guessed = _scored(predict, case, structures)
+        row["learnt_from"] = image_hash(case) in learnt
+        rows.append(row)
+        if guessed is not None and not row["learnt_from"]:
+            judged.append(guessed)
+        if on_case is not None:
+            on_case(number + 1, len(cases))
+    counted = [row for row in rows if not row["learnt_from"]]
+    report: dict[str, Any] = {
+        "part": part,
+        "cases": rows,
+        "summary": {
+            s.name: _summary([row["structures"][s.name] for row in counted if s.name in row["structures"]]) for s in structures
+        },
+        "classification": _classification(judged),
+        "slices": _slices([row["slices"] for row in counted if row["slices"]]),
+        "failed": [row["id"] for row in rows if row["error"]],
+        "learnt_from": [row["id"] for row in rows if row["learnt_from"]],
+    }
+    report["worst"] = [row["id"] for row in _ranked(counted)[:3]]
+    return report
+
+
+def _scored(
+    predict: Callable[[Case], Result], case: Case, structures: Sequence[Structure]
+) -> tuple[dict[str, Any], tuple[Case, Result] | None]:
+    row: dict[str, Any] = {"id": case.id, "error": None, "unit": case.volume.unit, "structures": {}, "slices": {}}
+    result = None
+    try:
+        result = predict(case)
+    except (WeaksegError, MemoryError) as error:
+        row["error"] = str(error) or type(error).__name__
+    reference = case.reference
+    if reference is not None:
+        made = reference.with_array(np.zeros(reference.shape, np.uint8)) if result is None else result.mask
+        row["structures"] = {s.name: structure_scores(made, reference, s.value) for s in structures}
+        row["slices"] = _slice_figures(made, reference, case)
+    return row, None if result is None else (case, result)
+
+
+def _diagonal(volume: Volume) -> float:
+    return math.dist((0, 0, 0), [n * step for n, step in zip(volume.shape, volume.spacing, strict=True)])
+
+
+def _slice_figures(made: Volume, reference: Volume, case: Case) -> dict[str, Any]:
+    """Where labels are per slice: Dice of each slice with an object, and on how many normal slices nothing is drawn."""
+    label = case.image_label
+    if label is None or not isinstance(label.label, tuple):
+        return {}
+    masks = (np.moveaxis(volume.array != 0, label.slice_axis, 0) for volume in (made, reference))
+    pairs = list(zip(*masks, label.label, strict=True))
+    return {
+        "dice": [metrics.dice(a, b) for a, b, _ in pairs if b.any()],
+        "normal": sum(1 for *_, of in pairs if of == 0),
+        "quiet": sum(1 for a, _, of in pairs if of == 0 and not a.any()),
+    }
+
+
+def _slices(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Slice-wise figures over all cases, for comparison with papers that score slices."""
+    if not rows:
+        return None
+    dice = [value for row in rows for value in row["dice"]]
+    normal = sum(row["normal"] for row in rows)
+    return {
+        "dice": _spread(dice),
+        "normal": normal,
+        "normal_without_mask": sum(row["quiet"] for row in rows) / normal if normal else None,
+    }
+
+
+def _classification(judged: Sequence[tuple[Case, Result]]) -> dict[str, Any] | None:
+    """Figures per slice and per volume; None where no case has both a label and probabilities."""
+    slices: list[tuple[NDArray[Any], NDArray[Any]]] = []
+    volumes: list[tuple[list[float], int]] = []
+    classes: tuple[str, ...] = ()
+    for case, result in judged:
+        label = case.image_label
+        if label is None or any(f"probability {name}" not in result.scores for name in label.classes):
+            continue
+        classes = label.classes
+        volumes.append(([result.scores[f"probability {name}"] for name in classes], _of_volume(label.label)))
+        table = result.tables.get("slice probabilities")
+        if table is not None and isinstance(label.label, tuple):
+            slices.append((table, np.array(label.label)))
+    if not volumes:
+        return None
+    probability = np.array([given for given, _ in volumes])
+    report = {"classes": list(classes), "volumes": _finite(class_scores(probability, np.array([of for _, of in volumes])))}
+    if slices:
+        joined = (np.concatenate(part) for part in zip(*slices, strict=True))
+        report["slices"] = _finite(class_scores(*joined))
+    return report
+
+
+def _of_volume(label: int | tuple[int, ...]) -> int:
+    """The class of a volume whose slices are labelled: the most frequent one beside the first, which is the normal one."""
+    if not isinstance(label, tuple):
+        return int(label)
+    found = [value for value in label if value != 0]
+    return int(np.bincount(found).argmax()) if found else 0
+
+
+def _finite(value: Any) -> Any:
+    """JSON values: None for what is undefined."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Over the cases that have the structure; false volume where they have not."""
+    there = [row for row in rows if row["dice"] is not None]
+    absent = [row["volume"] for row in rows if row["dice"] is None]
+    return {
+        "cases": len(there),
+        "dice": _spread([row["dice"] for row in there]),
+        "hd95": _spread([row["hd95"] for row in there if row["hd95"] is not None]),
+        "hd95_or_diagonal": _spread([row["hd95_or_diagonal"] for row in there]),
+        "volume_difference": _spread([row["volume_difference"] for row in there]),
+        "empty": sum(1 for row in there if row["volume"] == 0),
+        "without": len(absent),
+        "false_volume": float(np.mean(absent)) if absent else None,
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any] | None:
+    """Median, quartiles, mean, standard deviation and the 95 % bootstrap interval of the mean; None without a value."""
+    if not values:
+        return None
+    array = np.asarray(values, dtype=np.float64)
+    draws = np.random.default_rng(0).choice(array, (RESAMPLES, len(array))).mean(axis=1)
+    return {
+        "median": float(np.median(array)),
+        "quartiles": [float(q) for q in np.percentile(array, (25, 75))],
+        "mean": float(array.mean()),
+        "sd": float(array.std(ddof=1)) if len(array) > 1 else 0.0,
+        "interval": [float(q) for q in np.percentile(draws, (2.5, 97.5))],
+    }
+
+
+def mean_dice(row: Mapping[str, Any]) -> float:
+    """Mean Dice of a case over its structures; nan where the reference holds none."""
+    dice = [scores["dice"] for scores in row["structures"].values() if scores["dice"] is not None]
+    return float(np.mean(dice)) if dice else math.nan
+
+
+def _ranked(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Cases that have a Dice, the worst first."""
+    return sorted((row for row in rows if not math.isnan(mean_dice(row))), key=mean_dice)
+
+
+def telling_cases(report: Mapping[str, Any]) -> dict[str, str]:
+    """``worst``, ``median`` and ``best`` case of a report, by their ids; empty where nothing has a Dice."""
+    ranked = _ranked([row for row in report["cases"] if not row["learnt_from"]])
+    if not ranked:
+        return {}
+    return {"worst": ranked[0]["id"], "median": ranked[len(ranked) // 2]["id"], "best": ranked[-1]["id"]}
+
+
+def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
+    """Write ``evaluation.json`` and ``evaluation.csv`` (a row per case and structure) into `folder`."""
+    data = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("case", "structure", *FIGURES, "unit", "learnt from", "error"))
+    for row in report["cases"]:
+        for name, scores in row["structures"].items():
+            figures = ["" if scores[figure] is None else repr(scores[figure]) for figure in FIGURES]
+            error = csv_cell(row["error"] or "")
+            table.writerow((csv_cell(row["id"]), csv_cell(name), *figures, row["unit"], row["learnt_from"], error))
+    written = write_atomically(folder / "evaluation.json", f"{data}\n".encode())
+    return written, write_atomically(folder / "evaluation.csv", text.getvalue().encode())

@@ -1,0 +1,197 @@
+"""Training, predicting and scoring over a cohort in memory, with a method that learns a brightness."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import EntryPoint
+
+import numpy as np
+import pytest
+
+import learning_method
+import napari_weakseg as ws
+from napari_weakseg.arrays.extreme_points import simulate_points
+from napari_weakseg.case import Case, Cohort
+from napari_weakseg.cohorts import training_steps
+from napari_weakseg.errors import DataError, PromptError, RecipeError
+from napari_weakseg.evaluation import telling_cases, write_report
+from napari_weakseg.io.runs import Run, read_weights
+from napari_weakseg.prompts import ExtremePoints, ImageLabel, Structure
+from napari_weakseg.volume import Volume
+
+
+@pytest.fixture(autouse=True)
+def learning(monkeypatch):
+    point = EntryPoint("learning", "learning_method", "napari_weakseg.methods")
+    monkeypatch.setattr("napari_weakseg.methods.entry_points", lambda group: (point,))
+    learning_method.seen.clear()
+
+
+def a_case(name, seed, *, empty=False):
+    rng = np.random.default_rng(seed)
+    i, j, k = np.ogrid[:16, :14, :10]
+    radius = rng.uniform(3, 4.5)
+    mask = (((i - 8) ** 2 + (j - 7) ** 2 + (k - 5) ** 2) <= radius**2).astype(np.uint8) * (not empty)
+    volume = Volume((rng.normal(20, 3, mask.shape) + 80 * mask).astype(np.float32), np.diag([1, 1, 2, 1.0]), name)
+    points = None if empty else ExtremePoints.from_points(simulate_points(mask), volume)
+    label = ImageLabel(("normal", "lesion"), tuple(int(v) for v in mask.any(axis=(0, 1))))
+    reference = volume.with_array(mask)
+    return Case(name, {"image": volume}, points=points, image_label=label, reference=reference, patient=f"patient {seed}")
+
+
+def a_cohort(training=6, testing=3):
+    return Cohort(
+        "balls",
+        structures=(Structure("lesion", 1),),
+        image_classes=("normal", "lesion"),
+        training=tuple(a_case(f"t{n}", n) for n in range(training)),
+        testing=tuple(a_case(f"u{n}", 100 + n, empty=n == 2) for n in range(testing)),
+    )
+
+
+def test_train_predict_evaluate(tmp_path):
+    cohort = a_cohort()
+    steps = []
+    weights = ws.train(cohort, method="learning", run=tmp_path / "run", on_step=steps.append)
+    assert [step.stage for step in steps] == ["check"] * 6 + ["train"] * 6
+    assert weights.recipe.share == 0.25  # the laptop preset's values for cohorts
+    assert all(case.reference is None for case in learning_method.seen)
+    result = ws.predict(tmp_path / "run", cohort.testing[0].volume)
+    assert result.labels.any()
+    assert result.record["training"]["fitted"] is False
+    learning_method.seen.clear()
+    report = ws.evaluate(tmp_path / "run", cohort)
+    assert report["part"] == "testing"
+    assert [row["id"] for row in report["cases"]] == ["u0", "u1", "u2"]
+    assert all(case.reference is None and case.points is None and case.image_label is None for case in learning_method.seen)
+    lesion = report["summary"]["lesion"]
+    assert lesion["cases"] == 2
+    assert lesion["without"] == 1
+    assert lesion["dice"]["mean"] > 0.9
+    assert report["classification"]["slices"]["auroc"][1] > 0.9
+    assert report["classification"]["volumes"]["count"] == [1, 2]
+    assert report["slices"]["normal_without_mask"] == 1.0
+    json.dumps(report, allow_nan=False)
+
+
+def test_full_masks_are_seen_only_when_asked_for():
+    recipe = ws.new_recipe("learning", supervision="masks")
+    ws.train(a_cohort(), recipe)
+    assert all(case.reference is not None for case in learning_method.seen)
+    cohort = Cohort(training=(Case("bare", a_case("bare", 1).channels),))
+    with pytest.raises(PromptError, match="bare has no reference mask"):
+        ws.train(cohort, recipe)
+
+
+def test_cases_that_cannot_be_learnt_from_are_found_first():
+    with pytest.raises(DataError, match="no case to learn from"):
+        ws.train(Cohort("none"), method="learning")
+    bare = Case("bare", a_case("bare", 1).channels)
+    with pytest.raises(PromptError, match="bare has no extreme points or image label"):
+        ws.train(Cohort(training=(a_case("t", 2), bare)), method="learning")
+    twin = Case("twin", a_case("t", 2).channels, points=a_case("t", 2).points)
+    with pytest.raises(DataError, match="t and twin hold the same image"):
+        ws.train(Cohort(training=(a_case("t", 2), twin)), method="learning")
+    with pytest.raises(RecipeError, match="settings"):
+        ws.train(a_cohort(), ws.new_recipe("learning"), method="simple_propagation")
+    assert learning_method.seen == []
+
+
+def test_a_run_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "due", lambda self: True)
+    cohort = a_cohort()
+    whole = ws.train(cohort, method="learning", run=tmp_path / "whole")
+    running = training_steps(cohort, method="learning", run=tmp_path / "broken")
+    for step in running:
+        if step.stage == "train" and step.index == 4:
+            break
+    running.close()
+    with pytest.raises(DataError, match="resume"):
+        ws.train(cohort, method="learning", run=tmp_path / "broken")
+    steps = []
+    again = ws.train(cohort, method="learning", run=tmp_path / "broken", resume=True, on_step=steps.append)
+    assert [step.index for step in steps if step.stage == "train"] == [4, 5, 6]
+    assert again.tensors["level"] == whole.tensors["level"]
+    assert (tmp_path / "broken" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
+    with pytest.raises(RecipeError, match="share"):
+        ws.train(cohort, ws.new_recipe("learning", share=0.5), run=tmp_path / "broken", resume=True)
+    other = Cohort("balls", structures=cohort.structures, training=cohort.training[:5], testing=cohort.testing)
+    with pytest.raises(DataError, match="other cases"):
+        ws.train(other, method="learning", run=tmp_path / "broken", resume=True)
+
+
+def test_folds_are_by_patient_and_written_into_the_run(tmp_path):
+    cohort = a_cohort()
+    tested = []
+    for number in (1, 2, 3):
+        ws.train(cohort, method="learning", run=tmp_path / str(number), fold=(number, 3), split_seed=5)
+        facts = Run(tmp_path / str(number)).cohort()
+        assert facts["split"] == {"fold": number, "folds": 3, "seed": 5}
+        learnt, held = ({entry["id"] for entry in facts["parts"][part]} for part in ("training", "testing"))
+        assert not learnt & held
+        assert learnt | held == {case.id for case in cohort.training}
+        report = ws.evaluate(tmp_path / str(number), cohort)
+        assert {row["id"] for row in report["cases"]} == held
+        tested += held
+    assert sorted(tested) == sorted(case.id for case in cohort.training)
+    with pytest.raises(DataError, match="fold 4 of 3"):
+        ws.train(cohort, method="learning", fold=(4, 3))
+
+
+def test_no_patient_and_no_path_is_in_a_run(tmp_path):
+    ws.train(a_cohort(), method="learning", run=tmp_path / "run")
+    text = b"".join(path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file())
+    assert b"patient 3" not in text
+    assert str(tmp_path).encode() not in text
+
+
+def test_what_was_learnt_from_is_named_and_does_not_count(tmp_path):
+    cohort = a_cohort()
+    ws.train(cohort, method="learning", run=tmp_path / "run")
+    copied = a_case("another name", 3)  # the image of t3
+    other = Cohort("other", structures=cohort.structures, testing=(copied, a_case("v", 50)))
+    report = ws.evaluate(tmp_path / "run", other)
+    assert report["part"] == "new"
+    assert report["learnt_from"] == ["another name"]
+    assert report["summary"]["lesion"]["cases"] == 1
+    assert ws.evaluate(tmp_path / "run", cohort, part="training")["part"] == "training"
+    with pytest.raises(DataError, match="validation"):
+        ws.evaluate(tmp_path / "run", cohort, part="validation")
+
+
+def test_a_case_that_fails_scores_zero_and_is_listed(monkeypatch, tmp_path):
+    cohort = a_cohort()
+    weights = ws.train(cohort, method="learning")
+    real = learning_method.predict
+
+    def sometimes(case, weights):
+        if case.id == "u1":
+            raise DataError("u1 cannot be read; look at it.")
+        return real(case, weights)
+
+    monkeypatch.setattr(learning_method, "predict", sometimes)
+    report = ws.evaluate(weights, cohort)
+    assert report["failed"] == ["u1"]
+    assert report["cases"][1]["structures"]["lesion"]["dice"] == 0
+    assert report["worst"][0] == "u1"
+    assert telling_cases(report) == {"worst": "u1", "median": "u0", "best": "u0"}
+    _, table = write_report(report, tmp_path)
+    rows = table.read_text().splitlines()
+    assert len(rows) == 4
+    assert "u1 cannot be read" in rows[2]
+
+
+def test_masks_and_cohorts_are_not_mixed_up(blob):
+    with pytest.raises(DataError, match="one reference mask"):
+        ws.evaluate(blob[1], a_cohort())
+    weights = ws.train(a_cohort(), method="learning")
+    with pytest.raises(DataError, match="cohort"):
+        ws.evaluate(weights, blob[1])
+
+
+def test_weights_in_a_file_predict_as_those_in_memory(tmp_path):
+    cohort = a_cohort()
+    weights = ws.train(cohort, method="learning", run=tmp_path / "run")
+    volume = cohort.testing[0].volume
+    first, second = ws.predict(weights, volume), ws.predict(read_weights(tmp_path / "run"), volume)
+    assert first.mask.sha256 == second.mask.sha256
