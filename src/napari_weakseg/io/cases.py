@@ -164,7 +164,7 @@ class CasesOnDisk(Sequence[Case]):
         if marked.max() > MOST * labels.size:
             share = 100 * marked.max() / labels.size
             raise PromptError(
-                f"one code of {shown(entry.scribble)} marks {share:.0f} % of the image; check scribble_codes: are two of them swapped?"
+                f"one code of {shown(entry.scribble)} marks {share:.0f} % of the image; are two of scribble_codes swapped?"
             )
         return Scribbles(labels, self.file.structures, stored.notes).checked(volume)
 
