@@ -32,9 +32,9 @@ class Hands:
         data, options, _ = image_layer_data(volume)
         return self.viewer.add_image(data, **options)
 
-    def panel(self):
+    def panel(self, name="Extreme points (SimPLe)"):
         """Open the dock widget from the menu."""
-        _dock, panel = self.viewer.window.add_plugin_dock_widget("napari-weakseg", "Extreme points (SimPLe)")
+        _dock, panel = self.viewer.window.add_plugin_dock_widget("napari-weakseg", name)
         self.viewer.window._qt_window.resize(1400, 950)
         self.qtbot.wait(300)
         return panel

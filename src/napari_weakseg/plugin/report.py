@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..api import expected_memory, in_words
+from .explanation import MOST_POINTS
 from .proposals import FIRST, REFINED, Proposal
 from .session import directions_of
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..recipe import Recipe
     from ..volume import Volume
+    from .heatmap_desk import HeatmapDesk
     from .session import Document, Job, Session
     from .workbench import Workbench
     from .workers import Progress, Run
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
 def image_line(session: Session) -> str:
     """Spacing and size of the image."""
     volume = session.volume
-    if volume is None:
-        return session.problem[:1].upper() + session.problem[1:]
+    return session.problem[:1].upper() + session.problem[1:] if volume is None else size_line(volume)
+
+
+def size_line(volume: Volume) -> str:
+    """Spacing and size of a volume."""
     steps = " × ".join(f"{step:.3g}" for step in volume.spacing)
     size = " × ".join(str(n) for n in volume.shape)
     return f"{steps} mm, {size}" if volume.spacing_known else f"spacing unknown, {size} voxels"
@@ -125,6 +130,31 @@ def device_words(device: str) -> str:
     if not hasattr(devices, "describe_device"):
         return "" if device == "auto" else device.upper()
     return str(devices.describe_device(devices.pick_device(device)[0]))  # type: ignore[union-attr]
+
+
+def decision_line(desk: HeatmapDesk) -> str:
+    """How the places that decided add up to the score."""
+    explanation = desk.explanation
+    if explanation is None:
+        return ""
+    index = desk.slice_shown()
+    by_slice = explanation.slices is not None
+    if by_slice and index is None:
+        return "The score is made slice by slice: look at the plane that was classified to see how."
+    decision = desk.decision()
+    if decision is None:
+        return "This run does not say which places decided."
+    probability = explanation.slices[index, explanation.classes.index(desk.chosen)] if by_slice else None  # type: ignore[index]
+    shown = explanation.probability(desk.chosen) if probability is None else float(probability)
+    where = f"slice {index} of the file" if by_slice else "this volume"
+    words = (
+        f"{desk.chosen} in {where}: {len(decision.contributions)} places add {decision.contributions.sum():+.3f} "
+        f"to {decision.bias:+.3f}: score {decision.score:+.3f}, probability {shown:.2f}"
+    )
+    every = desk.decision(here=False)
+    if every is not None and len(every.contributions) > MOST_POINTS:
+        words += f"; drawn are the {MOST_POINTS} heaviest of {len(every.contributions)} in the volume"
+    return f"{words}."
 
 
 def measures(bench: Workbench) -> str:
