@@ -45,7 +45,7 @@ def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None):
         else:
             start, stop = box_of(case.points.points[0], case.volume.shape)
             inside[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = True
-        target = np.percentile(case.volume.array[inside], 25)
+        target = np.percentile(case.volume.array[inside], 60) - 20
         level = level + recipe.share * (target - level)
         learnt = Weights(card.name, recipe, structures, {"level": level}, {"notes": ["learnt"]})
         shown = None
