@@ -11,6 +11,7 @@ from ..errors import DataError
 from .names import file_name, shown, without_suffix
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from pathlib import Path
 
 MOST_FILES = 200_000
@@ -95,6 +96,8 @@ def layout_of(folder: Path) -> Layout:
     for path in files:
         if _is_volume(path) and _role(path, folder) == "image":
             images_in.setdefault(path.parent, []).append(path)
+    marks = [path for path in files if _role(path, folder) in ("mask", "scribble", "points")]
+    marked = {_case_name(path, _role(path, folder)) for path in marks}
     for path in files:
         role = _role(path, folder)
         if role == "table":
@@ -108,7 +111,7 @@ def layout_of(folder: Path) -> Layout:
         elif role:
             own_folder = _is_case_folder(path.parent, folder, images_in)
             layout.foldered |= own_folder
-            name = _folder_name(path.parent, folder) if own_folder else _case_name(path, role)
+            name = _folder_name(path.parent, folder) if own_folder else _case_name(path, role, marked)
             case = found.setdefault((_part(path, folder), name), FoundCase(name, _part(path, folder)))
             if role == "image":
                 case.images[_channel(path, name if not own_folder else path.parent.name)] = path
@@ -153,6 +156,8 @@ def _role(path: Path, folder: Path) -> str:
     """``"image"``, ``"mask"``, ``"scribble"``, ``"points"``, ``"table"``, ``"dataset"``, ``"other"``, or empty."""
     words = set(_words(_stem(path)))
     parent = "" if path.parent == folder else path.parent.name.lower()
+    if _is_volume(path) and parent.startswith("unpaired"):
+        return "mask"
     if _is_volume(path):
         by_folder = next((role for role, names in _ROLE_FOLDERS.items() if parent in names), "")
         by_name = next((role for role in ("other", "scribble", "mask") if words & _ROLE_WORDS[role]), "")
@@ -192,8 +197,8 @@ def _folder_name(place: Path, folder: Path) -> str:
     return "_".join(names)
 
 
-def _case_name(path: Path, role: str) -> str:
-    """The name without the words that say what the file is."""
+def _case_name(path: Path, role: str, marked: Container[str] = ()) -> str:
+    """The name without the words that say what the file is; `marked` are the cases that marks name."""
     name = _stem(path)
     if role != "image" or _words(name)[-1:] == ["image"]:
         words = _ROLE_WORDS.get(role, set()) | {"image"}
@@ -206,7 +211,7 @@ def _case_name(path: Path, role: str) -> str:
     head, _, tail = name.rpartition("_")
     # four digits are nnU-Net's channel numbers in its own folders; anywhere else they may number the cases
     is_sequence = _SEQUENCES.fullmatch(tail) and (not tail.isdigit() or path.parent.name.lower().startswith("images"))
-    return head if head and is_sequence else name
+    return head if head and is_sequence and name not in marked else name
 
 
 def _channel(path: Path, case: str) -> str:

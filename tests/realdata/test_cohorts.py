@@ -1,0 +1,59 @@
+"""Cohort files of real sets: found by `guess_cohort`, and nothing wrong with them."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_weakseg.io.cohort import check_cohort, guess_cohort, read_cohort, write_cohort
+
+pytestmark = pytest.mark.realdata
+CARDIAC_CODES = {"background": 0, "unlabelled": 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "codes", "cases", "channels"),
+    [
+        ("lgg", None, 37, ["flair"]),
+        ("mscmr", CARDIAC_CODES, 6, ["image"]),
+        ("prostatex", {"background": 0, "unlabelled": 255}, 1, ["image"]),
+        ("brainlesion", None, 1, ["flair", "t1ce"]),
+        ("pyradiomics", None, 2, ["image"]),
+        ("sts_mr", None, 10, ["t1"]),
+        ("ms_flair", None, 2, ["flair"]),
+    ],
+)
+def test_a_set_becomes_a_cohort(real_data, tmp_path, name, codes, cases, channels):
+    path = tmp_path / "cohort.json"
+    data, _ = guess_cohort(real_data / name, output=path, codes=codes)
+    write_cohort(data, path)
+    assert check_cohort(path) == ()
+    cohort = read_cohort(path)
+    assert len(cohort.training) == cases and list(cohort.channels) == channels
+
+
+def test_lgg_has_a_label_for_every_slice_and_folds_of_equal_share(real_data, tmp_path):
+    path = tmp_path / "cohort.json"
+    data, _ = guess_cohort(real_data / "lgg", output=path)
+    write_cohort(data, path)
+    cohort = read_cohort(path)
+    assert sum(sum(label.label) for label in cohort.training.image_labels) == 459
+    assert sum(len(label.label) for label in cohort.training.image_labels) == 1265
+    folds = cohort.folds(3)
+    assert sorted(len(fold.testing) for fold in folds) == [12, 12, 13]
+    shares = [
+        sum(sum(label.label) for label in fold.testing.image_labels)
+        / sum(len(label.label) for label in fold.testing.image_labels)
+        for fold in folds
+    ]
+    assert max(shares) - min(shares) < 0.06
+
+
+def test_both_phases_of_a_heart_stay_in_one_fold(real_data, tmp_path):
+    data, notes = guess_cohort(real_data / "acdc", output=tmp_path / "cohort.json", codes=CARDIAC_CODES, class_column="group")
+    write_cohort(data, tmp_path / "cohort.json")
+    cohort = read_cohort(tmp_path / "cohort.json")
+    assert len(cohort.training) == 110 and len(set(cohort.training.patients)) == 55
+    assert any("55 patients" in note for note in notes)
+    for fold in cohort.folds(5):
+        assert not set(fold.training.patients) & set(fold.testing.patients)
+        assert len(set(fold.testing.patients)) == 11
