@@ -31,6 +31,7 @@ def test_a_folder_for_each_case(tmp_path):
         save(folder / "scribbles.nii.gz", scribble())
         (folder / "points.json").write_text(json.dumps({"space": "voxel", "points": SIX}))
         save(folder / "mask_heatmap.nii.gz", image(50 + number))
+        save(tmp_path / "cohort_results" / f"sub-{number}_mask.nii.gz", mask(5))
     save(tmp_path / "sub-0" / "image_t1ce.nii.gz", image(9))
     data, notes = guess(tmp_path)
     assert [case["id"] for case in data["training"]] == ["sub-0", "sub-1", "sub-2"]

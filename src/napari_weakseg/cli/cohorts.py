@@ -30,9 +30,10 @@ def _cohort(options: argparse.Namespace, screen: Screen) -> int:
     from ..io.cohort import check_cohort, read_cohort
     from ..method import Step
 
-    path = options.source if not options.source.is_dir() else _made(options, screen)
-    if path is options.source and (options.output or options.class_column or options.background_code is not None):
-        raise DataError(f"{path.name} is checked, not made; --output and what is guessed go with a folder.")
+    stated = (options.output, options.class_column, options.background_code, options.unlabelled_code)
+    if not options.source.is_dir() and any(option is not None for option in stated):
+        raise DataError(f"{options.source.name} is checked, not made; the options go with a folder.")
+    path = _made(options, screen) if options.source.is_dir() else options.source
     with screen.progress() as show:
         faults = check_cohort(path, on_case=lambda number, total: show(Step("check", number, total, progress=number / total)))
     for fault in faults:

@@ -63,8 +63,8 @@ def guess_cohort(
     target = root / "cohort.json" if output is None else Path(os.path.abspath(output))
     layout = layout_of(root)
     notes: list[str] = []
-    where = "each in a folder of its own" if layout.foldered else "several to a folder"
-    notes.append(f"{_counted(len(layout.cases), 'case was', 'cases were')} found, {where}.")
+    where = ", each in a folder of its own" if layout.foldered and len(layout.cases) > 1 else ""
+    notes.append(f"{_counted(len(layout.cases), 'case was', 'cases were')} found{where}.")
     if layout.ignored:
         files = _counted(layout.ignored, "file with the name of a result was", "files with names of results were")
         notes.append(f"{files} left out (heatmap, probability, prediction).")

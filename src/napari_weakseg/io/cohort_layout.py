@@ -133,7 +133,8 @@ def _files(folder: Path) -> list[Path]:
         raise DataError(f"{shown(folder)} is no folder; choose the folder of the images.")
     files: list[Path] = []
     for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        # beside a cohort file lie its results and runs: masks that nobody drew
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not name.endswith(("_results", "_runs")))
         files += [folder.__class__(place, name) for name in sorted(names) if not name.startswith(".")]
         if len(files) > MOST_FILES:
             raise DataError(f"{shown(folder)} holds more than {MOST_FILES:,} files; choose the folder of one cohort.")
