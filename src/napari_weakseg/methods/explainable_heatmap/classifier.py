@@ -52,6 +52,15 @@ class ExplainableClassifier(nn.Module):
         """
         raise NotImplementedError
 
+    @property
+    def deepest(self) -> str:
+        """Name of the module that gives the coarsest features, as in `named_modules`."""
+        raise NotImplementedError
+
+    def padded_size(self, size: Sequence[int]) -> list[int]:
+        """What an image of that size is grown to at its far ends, so that every resolution has whole voxels."""
+        return [max(2 * step, step * ceil(n / step)) for n, step in zip(size, self.stride, strict=True)]
+
     def trunk(self, images: Tensor) -> Tensor:
         """Features of images whose axes are multiples of `stride`."""
         raise NotImplementedError
@@ -62,8 +71,7 @@ class ExplainableClassifier(nn.Module):
         What the coarser resolutions need beyond the upper borders is the border repeated, and is cut off again.
         """
         size = images.shape[2:]
-        whole = [max(2 * step, step * ceil(n / step)) for n, step in zip(size, self.stride, strict=True)]
-        missing = [new - old for new, old in zip(whole, size, strict=True)]
+        missing = [new - old for new, old in zip(self.padded_size(size), size, strict=True)]
         if any(missing):
             images = functional.pad(images, [n for new in reversed(missing) for n in (0, new)], mode="replicate")
         features = self.trunk(images)

@@ -97,6 +97,10 @@ class GPUNet(ExplainableClassifier):
         convolutions = [(level, 4) for level in range(last)] + [(last, 2)]
         return self._reach(convolutions, interpolated=self.upsampling == "bilinear")
 
+    @property
+    def deepest(self) -> str:
+        return f"down.{len(self.steps)}"
+
     def trunk(self, images: Tensor) -> Tensor:
         maps: Tensor = self.down[0](images)
         skips: list[Tensor] = []
@@ -183,6 +187,10 @@ class GPShuffleUNet(ExplainableClassifier):
         convolutions = [(level, 2 + 1 + 1 + 1 + 2) for level in range(last)]
         convolutions += [(level, 2 + 1) for level in range(1, last)] + [(last, 2 + 2 + 1)]
         return self._reach(convolutions, interpolated=False)
+
+    @property
+    def deepest(self) -> str:
+        return f"encode.{len(self.steps)}"
 
     def trunk(self, images: Tensor) -> Tensor:
         maps: Tensor = self.encode[0](images)
@@ -279,6 +287,10 @@ class GPReconResNet(ExplainableClassifier):
         last = len(self.steps)
         convolutions = [(0, 3), *((level, 2) for level in range(last)), (last, 2 * self.blocks)]  # the 7 wide stem counts as 3
         return self._reach(convolutions, interpolated=self.upsampling == "bilinear")
+
+    @property
+    def deepest(self) -> str:
+        return "middle"
 
     def trunk(self, images: Tensor) -> Tensor:
         maps: Tensor = self.stem(images)
