@@ -197,7 +197,7 @@ def prior_walker(
 NAMES = ("watershed", "random walker", "graph cut", "geodesic distance", "random forest")
 STROKE_PEERS: dict[str, Peer] = {
     **{name: PEERS[name] for name in NAMES if available(name)},
-    "random walker + prior": Peer("napari-weakseg", prior_walker, {"gamma": (0.005, 0.02, 0.1)}, {}),
+    "random walker + prior": Peer("napari-weakseg", prior_walker, {}, {}),
 }
 
 

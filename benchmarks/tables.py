@@ -99,12 +99,12 @@ def interval(differences: np.ndarray, names: list[str]) -> tuple[float, float]:
     patients: dict[str, list[int]] = {}
     for number, name in enumerate(names):
         patients.setdefault(name.split("/")[1], []).append(number)
-    groups = list(patients.values())
+    groups = [differences[indices] for indices in patients.values()]
     rng = np.random.default_rng(0)
     medians = []
     for _ in range(2000):
-        drawn = [index for group in rng.integers(len(groups), size=len(groups)) for index in groups[group]]
-        medians.append(np.median(differences[drawn]))
+        drawn = np.concatenate([groups[group] for group in rng.integers(len(groups), size=len(groups))])
+        medians.append(np.median(drawn))
     low, high = np.percentile(medians, [2.5, 97.5])
     return float(low), float(high)
 

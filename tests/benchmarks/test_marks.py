@@ -182,6 +182,15 @@ def test_peers_take_strokes_and_every_correction(bar):
     assert not update(strokes, None)[strokes == 255].any()
 
 
+def test_every_stroke_peer_is_tuned_for_both_kinds():
+    tuned = json.loads((BENCHMARKS / "tuned_peers.json").read_text(encoding="utf-8"))
+    for kind in ("full strokes", "sparse strokes"):
+        assert len(tuned[kind]["cases"]) >= 10
+        for entry in tuned[kind]["peers"].values():
+            best = max(entry["grid"], key=lambda row: row["median_dice"])
+            assert entry["best"] == {key: value for key, value in best.items() if key != "median_dice"}
+
+
 def test_a_perfect_probability_has_no_calibration_error():
     from robustness import binned, calibration_error
 
