@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from napari_weakseg.errors import DataError
+from napari_weakseg.errors import DataError, MissingPackageError
 from napari_weakseg.networks.first_mask import CONDITIONS, INPUT_CHANNELS, FirstMaskNet
 from napari_weakseg.networks.first_mask_model import (
     FirstMaskModel,
@@ -23,6 +26,7 @@ from napari_weakseg.training.first_mask import (
     export_first_mask,
     first_mask_loss,
     fitted_temperature,
+    several_devices,
     train_first_mask,
 )
 
@@ -57,7 +61,7 @@ def test_the_loss_ignores_what_lies_outside_and_rewards_the_right_mask() -> None
 
 
 def test_a_generated_cube_is_the_same_whenever_it_is_asked_for() -> None:
-    first, second = GeneratedCubes(3, 0, 4)[2], GeneratedCubes(3, 2, 4)[0]
+    first, second = GeneratedCubes(3, range(4))[2], GeneratedCubes(3, range(2, 4))[0]
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one, other)
     assert first[0].shape[0] == INPUT_CHANNELS
@@ -81,6 +85,36 @@ def test_a_stopped_training_continues_to_the_same_weights(tmp_path: Path) -> Non
     model = read_first_mask_model(export_first_mask(tmp_path / "parts", tmp_path / "net.safetensors", temperature=1.0))
     torch.testing.assert_close(model.net.head.weight, other["average.head.weight"], rtol=1e-2, atol=1e-3)
     assert json.loads((tmp_path / "net.json").read_text())["training"]["steps_done"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo under torchrun needs libuv, which Windows builds of torch lack")
+def test_two_processes_that_share_every_batch_learn_what_one_learns(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    pytest.importorskip("lightning_fabric", reason="lightning-fabric (extra 'cluster') is not installed")
+    settings = "steps=2, batch=2, widths=(4, 4, 8, 8), workers=0, checkpoint_every=2, warm_up=1, validation=1"
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom napari_weakseg.training.first_mask import *\n"
+        f"print(list(train_first_mask(Path(sys.argv[1]), FirstMaskTraining({settings}))))\n"
+    )
+    one = [sys.executable, str(script), str(tmp_path / "one")]
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), str(tmp_path / "two")]
+    for command in (one, two):
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("one", "two"))
+    for name, value in first.items():
+        if name.startswith("average."):
+            torch.testing.assert_close(value, second[name], rtol=5e-2, atol=5e-3)
+
+
+def test_several_processes_without_fabric_are_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    with pytest.raises(MissingPackageError, match=r"napari-weakseg\[cluster\]"):
+        several_devices()
 
 
 def test_a_network_that_knows_nothing_is_made_unsure() -> None:

@@ -120,12 +120,17 @@ def first_mask(image: NDArray[Any], window: Window) -> NDArray[np.float32]:
     ndarray, shape of `window`, float32
         0 outside the box of the points; threshold 0.5, see `clean_mask`.
     """
+    return sharpened(image, coarse_first_mask(image, window), window)
+
+
+def coarse_first_mask(image: NDArray[Any], window: Window) -> NDArray[np.float32]:
+    """Like `first_mask` without its last step: shape, appearance and edges added up on the working grid."""
     scaled = scaled_intensity(image)
     factors = block_factors(scaled.shape)
     prior = _prior(averaged(scaled, factors), (window.points + 0.5) / factors - 0.5, window.spacing * factors)
     full = np.zeros(scaled.shape, dtype=np.float32)
     full[window.box] = _at(prior, factors, window.box)
-    return sharpened(image, full, window)
+    return full
 
 
 def sharpened(image: NDArray[Any], prior: NDArray[np.float32], window: Window, *, reach: float = REACH) -> NDArray[np.float32]:

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..prompts import BACKGROUND_STROKE
+from .cues import edge_votes, stroke_walk
 from .extreme_points import assign_directions
+from .first_mask import Window, coarse_first_mask
 from .tangent_ellipsoid import ellipsoid_radius
 
 Array = NDArray[np.floating[Any]]
@@ -25,7 +27,7 @@ LOW, HIGH = 7, 41
 CHANNELS = (
     "image", "image, window of the inside", "likelihood ratio, ellipsoid", "likelihood ratio, marks", "distance to the box",
     "ellipsoid", "points along i", "points along j", "points along k", "foreground strokes", "background strokes",
-    "previous mask", "edge votes", "validity",
+    "previous mask", "edge votes", "classical first mask", "validity",
 )  # fmt: skip
 """What each channel of `MarkedCube.channels` holds."""
 
@@ -34,9 +36,6 @@ CONDITIONS = (
     "background strokes", "previous mask",
 )  # fmt: skip
 """What each number of `MarkedCube.condition` says."""
-
-CORES_AND_RIMS = ((0.4, 1.35), (0.6, 1.5))
-"""Radii inside which a watershed starts as object and outside which as background."""
 
 _TINY = 1e-6
 _BINS = 32
@@ -130,17 +129,20 @@ class MarkedCube:
 
     Parameters
     ----------
-    channels : ndarray, shape (14, GRID, GRID, GRID), float32
+    channels : ndarray, shape (15, GRID, GRID, GRID), float32
         See `CHANNELS`.
     condition : ndarray, shape (10,), float32
         See `CONDITIONS`.
     frame : CubeFrame
         Where the cube lies.
+    classical : ndarray, shape (I, J, K), float32, or None
+        What `first_mask.coarse_first_mask` makes of six points, on the volume's grid.
     """
 
     channels: Array
     condition: Array
     frame: CubeFrame
+    classical: Array | None = None
 
 
 def marked_cube(
@@ -195,14 +197,31 @@ def marked_cube(
     channels[6:9] = pairs
     channels[9], channels[10] = _halo(foreground), _halo(background)
     channels[11] = 0 if previous is None else 2 * np.clip(frame.to_cube(previous), 0, 1) - 1
-    channels[12] = _edge_votes(picture, ellipsoid, box, foreground, background)
-    channels[13] = valid
+    channels[12] = edge_votes(picture, ellipsoid, box, foreground, background)
+    classical = _classical(image, spacing, marked)
+    if classical is not None:
+        channels[13] = 2 * frame.to_cube(classical) - 1
+    else:
+        channels[13] = stroke_walk(picture, box, foreground, background) if foreground.any() else 0
+    channels[13][foreground > 0], channels[13][background > 0] = 1, -1
+    channels[14] = valid
     channels[:4] *= valid
     shape = np.log2(frame.step * np.asarray(spacing, dtype=np.float64))
     across = np.log2((frame.high - frame.low) / 16)
     given = [len(marked) / 6, float(foreground.any()), float(background.any()), float(previous is not None)]
     condition = np.concatenate([(shape - shape.mean()) / 2, across / 3, given]).astype(np.float32)
-    return MarkedCube(channels, condition, frame)
+    return MarkedCube(channels, condition, frame, classical)
+
+
+def _classical(image: NDArray[Any], spacing: tuple[float, float, float], points: Array) -> Array | None:
+    """What six points alone say, without a network; None for fewer."""
+    if len(points) != 6:
+        return None
+    i, j, k = image.shape
+    window = Window.around(points, (i, j, k), spacing)
+    whole = np.zeros((i, j, k), dtype=np.float32)
+    whole[window.index] = coarse_first_mask(image[window.index], window)
+    return whole
 
 
 def frame_of(
@@ -294,25 +313,6 @@ def _equalised(cube: Array, valid: Array) -> tuple[Array, NDArray[np.intp]]:
     counts = np.bincount(level.ravel(), weights=valid.ravel(), minlength=512)
     share = (np.cumsum(counts) - 0.5 * counts) / max(counts.sum(), 1)
     return picture, np.minimum((share * _BINS).astype(np.intp), _BINS - 1)[level]
-
-
-def _edge_votes(picture: Array, ellipsoid: Array, box: Array, foreground: Array, background: Array) -> Array:
-    """Watersheds of the gradient magnitude from two cores of the ellipsoid: share that falls to the object, -1..1.
-
-    Strokes are markers as well, and the box is the outermost boundary.
-    """
-    from scipy import ndimage
-    from skimage.segmentation import watershed
-
-    gradient = ndimage.gaussian_gradient_magnitude(picture, 1.0)
-    votes = np.zeros_like(picture)
-    for core, rim in CORES_AND_RIMS:
-        markers = np.where(ellipsoid > 1 - core, 1, 0)
-        markers[(box < 0) | (ellipsoid < 1 - rim)] = 2
-        markers[foreground > 0] = 1
-        markers[background > 0] = 2
-        votes += watershed(gradient, markers) == 1
-    return votes * (2 / len(CORES_AND_RIMS)) - 1
 
 
 def _windowed(cube: Array, weight: Array) -> Array:

@@ -121,6 +121,8 @@ def _train_first_mask(options: argparse.Namespace, screen: Screen) -> int:
             for state in train_first_mask(options.folder, settings):
                 words = f"loss {state.loss:.3f}, Dice {state.dice:.3f}, step"
                 show(Step(words, state.step, settings.steps, progress=state.step / settings.steps))
+        if int(os.environ.get("RANK", "0")):  # one of several processes: the first one writes
+            return DONE
         path = export_first_mask(options.folder, options.export or options.folder / "first_mask.safetensors")
     except KeyboardInterrupt:
         screen.error("stopped; the same command continues at the last checkpoint.")
@@ -163,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
 
     train = command("train-first-mask", _train_first_mask, "train the first-mask network on made-up volumes, or go on training")
     train.add_argument("folder", type=Path, metavar="FOLDER", help="checkpoints and log; what it holds is continued")
-    train.add_argument("--steps", type=int, default=2200, metavar="N", help="steps in all (default: %(default)s)")
+    train.add_argument("--steps", type=int, default=1800, metavar="N", help="steps in all (default: %(default)s)")
     train.add_argument("--batch", type=int, default=4, metavar="N", help="volumes per step (default: %(default)s)")
     train.add_argument("--seed", type=int, default=0, help="decides weights, volumes and marks (default: %(default)s)")
     train.add_argument("--export", type=Path, metavar="WEIGHTS.safetensors", help="default: first_mask.safetensors in FOLDER")

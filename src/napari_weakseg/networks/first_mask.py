@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-INPUT_CHANNELS = 14
+INPUT_CHANNELS = 15
 CONDITIONS = 10
 
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays.first_mask import Window, first_mask, sharpened
+from ..arrays.first_mask import Window, sharpened
 from ..arrays.intensity import finite_intensity
-from ..arrays.marks import frame_of
+from ..arrays.marks import frame_of, marked_cube
 from ..arrays.scribbles import walked
-from .first_mask_model import first_mask_learned
+from .first_mask_model import first_mask_learned, read_first_mask_model
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-NETWORK_SHARE = 0.3
+NETWORK_SHARE = 0.5
 """Share of the network beside the classical first mask where all six points are there."""
 
 REACH = 0.03
@@ -83,11 +83,11 @@ def _from_six_points(
     """Network and classical first mask err in different places: their mean, with the boundary drawn at full resolution."""
     window = Window.around(points, image.shape, spacing)
     part = finite_intensity(image[window.index])
-    learned, inner = first_mask_learned(part, spacing, points=window.points)
-    joined = np.zeros(window.shape, dtype=np.float32)
+    cube = marked_cube(part, spacing, points=window.points)
+    assert cube.classical is not None
     network = np.zeros(window.shape, dtype=np.float32)
-    network[inner] = learned
-    classical = first_mask(part, window)
+    network[cube.frame.window] = read_first_mask_model().probability(cube)
+    joined = np.zeros(window.shape, dtype=np.float32)
     box = window.box
-    joined[box] = NETWORK_SHARE * network[box] + (1 - NETWORK_SHARE) * classical[box]
+    joined[box] = NETWORK_SHARE * network[box] + (1 - NETWORK_SHARE) * cube.classical[box]
     return sharpened(part, joined, window, reach=REACH), window.index

@@ -1,20 +1,21 @@
-"""Train the first-mask network on generated volumes: seeded, resumable, fed by a process of its own."""
+"""Train the first-mask network on generated volumes: seeded, resumable, fed by processes of its own, on one device or several."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from ..arrays.marks import marked_cube
-from ..errors import RecipeError
+from ..arrays.marks import CHANNELS, marked_cube
+from ..errors import MissingPackageError, RecipeError
 from ..networks.first_mask import FirstMaskNet
 from ..networks.first_mask_model import write_first_mask_model
 from ..synthesis.scenes import random_case
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 VALIDATION_SEED = 10**9
 """First number of the seeds of generated volumes that are never trained on."""
+
+WITHOUT_CLASSICAL = 0.15
+"""Share of the cubes whose classical first mask is hidden, so that the network does not lean on it alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,23 +95,25 @@ class GeneratedCubes(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
     ----------
     seed : int
         First half of each volume's seed.
-    start, stop : int
-        Range of the second half.
+    numbers : range
+        The second halves.
     """
 
-    def __init__(self, seed: int, start: int, stop: int) -> None:
-        self.seed, self.start, self.stop = seed, start, stop
+    def __init__(self, seed: int, numbers: range) -> None:
+        self.seed, self.numbers = seed, numbers
 
     def __len__(self) -> int:
         """Return the number of cubes."""
-        return self.stop - self.start
+        return len(self.numbers)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Generate one cube; the same index gives the same cube in any process."""
-        number = self.start + index
+        number = self.numbers[index]
         case = random_case((self.seed, number))
         marks = random_marks(np.random.default_rng((self.seed, number, 1)), case)
         cube = marked_cube(case.image, case.spacing, points=marks.points, strokes=marks.strokes, previous=marks.previous)
+        if np.random.default_rng((self.seed, number, 2)).random() < WITHOUT_CLASSICAL:
+            cube.channels[CHANNELS.index("classical first mask")] = 0
         target = np.where(cube.channels[-1] > 0, cube.frame.to_cube(case.mask), -1)
         return (
             torch.from_numpy(cube.channels.astype(np.float16)),
@@ -144,18 +150,27 @@ def train_first_mask(folder: Path, settings: FirstMaskTraining, *, device: str =
     settings : FirstMaskTraining
         What to do; `widths` and `seed` must be those of the run that is continued.
     device : str
-        Torch device.
+        Torch device. Under ``torchrun`` with several processes each takes its own device and its share of every batch
+        (Lightning Fabric, extra ``cluster``); then this is not looked at.
 
     Yields
     ------
     Progress
-        After each checkpoint.
+        After each checkpoint; of several processes, the first alone writes and yields.
 
     Raises
     ------
     RecipeError
-        The folder holds a run of another seed, batch or network, or one that is longer already.
+        The folder holds a run of another seed, batch or network, or one that is longer already; or a batch cannot be
+        shared out equally.
+    MissingPackageError
+        Several processes without Lightning Fabric.
     """
+    fabric = several_devices()
+    rank, processes = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
+    if settings.batch % processes:
+        raise RecipeError(f"a batch of {settings.batch} cannot be shared by {processes} processes; choose a multiple of it.")
+    device = device if fabric is None else str(fabric.device)
     folder.mkdir(parents=True, exist_ok=True)
     _check_same_run(folder, settings)
     torch.manual_seed(settings.seed)
@@ -167,22 +182,27 @@ def train_first_mask(folder: Path, settings: FirstMaskTraining, *, device: str =
         raise RecipeError(
             f"{folder.name} holds a run of {done} steps already; ask for at least as many, or choose another folder."
         )
-    (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
-    cubes = GeneratedCubes(settings.seed, done * settings.batch, settings.steps * settings.batch)
+    if rank == 0:
+        (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
+    trained: Any = net
+    if fabric is not None:
+        fabric.barrier()
+        trained, optimiser = fabric.setup(net, optimiser)
+    cubes = GeneratedCubes(settings.seed, range(done * settings.batch + rank, settings.steps * settings.batch, processes))
     loader = torch.utils.data.DataLoader(
-        cubes, settings.batch, num_workers=settings.workers, prefetch_factor=6 if settings.workers else None
+        cubes, settings.batch // processes, num_workers=settings.workers, prefetch_factor=6 if settings.workers else None
     )
     losses: list[float] = []
     began = time.monotonic()
     for step, batch in enumerate(loader, start=done):
         for group in optimiser.param_groups:
             group["lr"] = settings.rate_at(step)
-        losses.append(_step(net, optimiser, batch, device))
+        losses.append(_step(trained, optimiser, batch, device))
         decay = min(settings.averaging, (step + 1) / (step + 20))
         with torch.no_grad():
             for name, value in net.state_dict().items():
                 average[name].lerp_(value, 1 - decay)
-        if (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps:
+        if rank == 0 and ((step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps):
             _save(folder, net, optimiser, average, step + 1)
             dice = validation_dice(settings.widths, average, device, settings.validation)
             progress = Progress(step + 1, float(np.mean(losses)), dice, time.monotonic() - began)
@@ -191,7 +211,30 @@ def train_first_mask(folder: Path, settings: FirstMaskTraining, *, device: str =
             yield progress
 
 
-def _step(net: FirstMaskNet, optimiser: torch.optim.Optimizer, batch: tuple[Tensor, Tensor, Tensor], device: str) -> float:
+def several_devices() -> Any:
+    """Lightning Fabric where ``torchrun`` started several processes, else None.
+
+    Raises
+    ------
+    MissingPackageError
+        Several processes, and Fabric is not installed.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes < 2:
+        return None
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        raise MissingPackageError(
+            "training on several devices needs Lightning Fabric; install napari-weakseg[cluster] or start one process."
+        ) from error
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    fabric = Fabric(devices=here, num_nodes=processes // here, strategy="ddp")
+    fabric.launch()
+    return fabric
+
+
+def _step(net: nn.Module, optimiser: torch.optim.Optimizer, batch: tuple[Tensor, Tensor, Tensor], device: str) -> float:
     """One step of the optimiser in bfloat16 where the processor is good at it; the loss is taken in float32."""
     channels, condition, target = (part.to(device) for part in batch)
     channels = channels.to(dtype=torch.float32, memory_format=torch.channels_last_3d)
@@ -220,7 +263,7 @@ def _validated(widths: tuple[int, ...], weights: dict[str, Tensor], device: str,
     net = FirstMaskNet(widths).to(device)
     net.load_state_dict(weights)
     net.eval()
-    for channels, condition, target in torch.utils.data.DataLoader(GeneratedCubes(VALIDATION_SEED, 0, count), 4):
+    for channels, condition, target in torch.utils.data.DataLoader(GeneratedCubes(VALIDATION_SEED, range(count)), 4):
         with torch.inference_mode():
             yield net(channels.float().to(device), condition.to(device)).cpu(), target.float()
 
