@@ -100,9 +100,20 @@ def test_two_processes_that_share_every_batch_learn_what_one_learns(tmp_path: Pa
         f"print(list(train_first_mask(Path(sys.argv[1]), FirstMaskTraining({settings}))))\n"
     )
     one = [sys.executable, str(script), str(tmp_path / "one")]
-    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), str(tmp_path / "two")]
+    two = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(script),
+        str(tmp_path / "two"),
+    ]
     for command in (one, two):
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, check=False
+        )
         assert done.returncode == 0, done.stderr[-2000:]
     first, second = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("one", "two"))
     for name, value in first.items():

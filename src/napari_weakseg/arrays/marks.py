@@ -199,11 +199,10 @@ def marked_cube(
     channels[11] = 0 if previous is None else 2 * np.clip(frame.to_cube(previous), 0, 1) - 1
     channels[12] = edge_votes(picture, ellipsoid, box, foreground, background)
     classical = _classical(image, spacing, marked)
-    if classical is not None:
-        channels[13] = 2 * frame.to_cube(classical) - 1
-    else:
-        channels[13] = stroke_walk(picture, box, foreground, background) if foreground.any() else 0
-    channels[13][foreground > 0], channels[13][background > 0] = 1, -1
+    channels[13] = 0
+    if classical is not None or foreground.any():
+        walk = stroke_walk(picture, box, foreground, background) if classical is None else 2 * frame.to_cube(classical) - 1
+        channels[13] = np.where(foreground > 0, 1, np.where(background > 0, -1, walk))
     channels[14] = valid
     channels[:4] *= valid
     shape = np.log2(frame.step * np.asarray(spacing, dtype=np.float64))

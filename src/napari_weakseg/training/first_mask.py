@@ -1,4 +1,4 @@
-"""Train the first-mask network on generated volumes: seeded, resumable, fed by processes of its own, on one device or several."""
+"""Train the first-mask network on generated volumes: seeded, resumable, fed by processes of its own, on one device or more."""
 
 from __future__ import annotations
 
