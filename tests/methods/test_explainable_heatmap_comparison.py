@@ -94,6 +94,7 @@ def test_a_trained_network_s_map_is_true_and_chance_is_not(trained, spot):
     assert all(values.shape == mask.shape for values in found.maps.values())
     ours, chance = found.measures["heatmap"], found.measures["chance"]
     assert ours["deletion"] < chance["deletion"]
+    assert ours["insertion"] > chance["insertion"]
     assert ours["pointing"] == 1
     assert ours["energy"] > 2 * chance["energy"]
     assert abs(chance["randomised: rank"]) < 0.2

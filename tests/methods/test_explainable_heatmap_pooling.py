@@ -136,3 +136,11 @@ def test_impossible_poolings_are_refused():
     for options in ({"kind": "average"}, {"share": 2.0}, {"sharpness": 0.0}):
         with pytest.raises(ValueError, match=r"pooling|share"):
             Pooling(**options)
+
+
+def test_a_centred_head_gives_the_same_probabilities_and_maps_without_what_the_classes_share():
+    features, head = features_of(2, 6, 8, 8), head_of("max")
+    before, maps = head(features).softmax(1), head.heatmap(features)
+    head.centre()
+    assert torch.allclose(head(features).softmax(1), before, atol=1e-6)
+    assert torch.allclose(head.heatmap(features), maps - maps.mean(1, keepdim=True), atol=1e-5)

@@ -106,6 +106,7 @@ def randomised(network: ExplainableClassifier, seed: int = 0) -> ExplainableClas
             reset = getattr(module, "reset_parameters", None)
             if callable(reset) and not isinstance(module, nn.PReLU):
                 reset()
+    copy.head.centre()
     return copy.eval()
 
 
@@ -138,6 +139,8 @@ def judged(
     seed : int
         Of the random weights and of the noise.
     """
+    network = deepcopy(network)
+    network.head.centre()  # what all classes share explains none of them
     score = ClassScore(network, label)
     picture = image.detach().float().cpu().numpy()
     shape = picture.shape[1:]

@@ -113,6 +113,16 @@ class PooledHead(nn.Module):
         flat: Tensor = self.classify.weight @ features.flatten(2) + self.classify.bias[:, None]
         return flat.reshape(len(features), -1, *features.shape[2:])
 
+    @torch.no_grad()
+    def centre(self) -> None:
+        """Take out what all classes share: probabilities stay as they are, and a heatmap shows what *parts* its class.
+
+        Softmax does not change when one number is added to all logits, so training leaves the mean of the rows of W and of b
+        where chance put it, and a heatmap would show that as well.
+        """
+        for part in (self.classify.weight, self.classify.bias):
+            part.sub_(part.mean(dim=0, keepdim=True))
+
     def contributions(self, features: Tensor) -> Tensor:
         r"""Maps (B, K, spatial...) that add up to the logit minus its bias, for every pooling.
 
