@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from cohorts import AFFINE, SIX, image, make_cohort, mask, save, scribble
 from napari_weakseg.errors import DataError, GeometryError, PromptError
 from napari_weakseg.io import cases as cases_module
 from napari_weakseg.io.cohort import CasesOnDisk, check_cohort, read_cohort, stamp_of, update_case, write_cohort
+from napari_weakseg.io.cohort_file import parse_cohort
 from napari_weakseg.prompts import ExtremePoints, ImageLabel
 from napari_weakseg.volume import Volume
 
@@ -162,6 +165,18 @@ def test_points_take_the_cohort_s_structures(desk):
     data["structures"] = [{"name": "oedema", "value": 2}]
     with pytest.raises(PromptError, match="no structure of the cohort"):
         read_cohort(rewrite(folder, data)).training[0]
+
+
+def test_the_documentation_s_examples_are_read(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "cohorts.md").read_text(encoding="utf-8")
+    whole, *cases = (json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    assert parse_cohort(whole, tmp_path / "cohort.json")[1] == ()
+    (tmp_path / "slice_labels.csv").write_text(re.search(r"^case,slice,class\n.*?(?=^```)", text, re.DOTALL | re.MULTILINE)[0])
+    for case in cases:
+        file, faults = parse_cohort({**whole, "training": [case]}, tmp_path / "cohort.json")
+        assert faults == () and file.entries[0].state == "marked", case
+    for codes in re.findall(r"^\|.*\| `(\{.*\})` \|$", text, re.MULTILINE):
+        assert parse_cohort({**whole, "scribble_codes": json.loads(codes)}, tmp_path / "cohort.json")[1] == ()
 
 
 # -- check --------------------------------------------------------------------------------------------------------------
