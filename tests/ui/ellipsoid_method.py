@@ -7,11 +7,12 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from napari_weakseg.method import Card, Preview, Result, Step, Weights
 from napari_weakseg.recipe import Recipe, knob
 
-card = Card("ellipsoid", "Ellipsoids", ("extreme_points",))
+card = Card("ellipsoid", "Ellipsoids", ("extreme_points", "scribbles"))
 gates: dict[str, threading.Event] = {}
 """``"hold"`` makes a fit wait in front of every step until it is set."""
 closed: list[str] = []
@@ -32,6 +33,8 @@ _ERRORS = {"value": ValueError("bad"), "memory": MemoryError(), "runtime": Runti
 
 
 def _preview(case, grown):
+    if case.scribbles is not None:
+        return _stroked(case)
     shape = case.volume.shape
     structures = case.points.structures
     low = np.maximum(np.floor(case.points.points.min(axis=(0, 1))).astype(int) - 4, 0)
@@ -44,6 +47,20 @@ def _preview(case, grown):
         inside = (((index - centre[:, None, None, None]) / radius[:, None, None, None]) ** 2).sum(axis=0) <= 1
         maps[[s.value for s in structures].index(value)][inside] = 1
     return Preview(maps, tuple(int(n) for n in low), shape, structures)
+
+
+def _stroked(case):
+    """The earlier mask, or the box of the points, with the strokes painted into it and a doubtful rim around them."""
+    shape, structures = case.volume.shape, case.structures
+    maps = np.zeros((len(structures), *shape), dtype=np.float32)
+    for index, structure in enumerate(structures):
+        if case.previous is not None:
+            maps[index] = 0.95 * (case.previous.array == structure.value)
+        own = case.scribbles.labels == structure.value
+        maps[index][ndimage.binary_dilation(own, iterations=2)] = 0.52
+        maps[index][own] = 1
+        maps[index][(case.scribbles.labels != 0) & ~own] = 0
+    return Preview(maps, (0, 0, 0), shape, structures)
 
 
 def _busy(seconds):
@@ -70,7 +87,7 @@ def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None):
                 raise _ERRORS[recipe.fails]
             share = done / recipe.steps
             yield Step("train", done, recipe.steps, {"loss": 1 / done}, _preview(case, share), share)
-        return Weights(card.name, recipe, case.points.structures, {"done": np.array([done])}, {"steps": {"train": done}})
+        return Weights(card.name, recipe, case.structures, {"done": np.array([done])}, {"steps": {"train": done}})
     finally:
         closed.append("fit")
 
@@ -78,4 +95,6 @@ def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None):
 def predict(case, weights):
     """The mask of the last step."""
     grown = float(weights.tensors["done"][0]) / max(weights.recipe.steps, 1)
-    return Result(case.volume.with_array(_preview(case, grown).labels(), name="mask"), weights.structures)
+    preview = _preview(case, grown)
+    maps = {f"probability {s.name}": preview.on_volume(index) for index, s in enumerate(weights.structures)}
+    return Result(case.volume.with_array(preview.labels(), name="mask"), weights.structures, maps)

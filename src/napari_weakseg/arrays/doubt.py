@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-HIGH = 0.3
-"""Overall doubt above which a user should be told: the probabilities themselves expect a Dice below 0.7."""
+HIGH = 0.2
+"""Overall doubt above which a user should be told: the probabilities themselves expect a Dice below 0.8."""
 
 
 class Place(NamedTuple):

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays.doubt import voxel_doubt
 from ..arrays.extreme_points import box_of, direction_names
 from ..errors import GeometryError
 from .edits import MaskPatch
 from .layers import KEY, colours, describe, read_grid, transform_of, voxels_of, write_labels
 from .proposals import FIRST, Proposal, owned
 from .session import Document, ObjectKey, directions_of
+from .strokes import painted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +29,15 @@ if TYPE_CHECKING:
     from ..prompts import Structure
     from ..volume import FloatArray, Volume
 
-NAMES = {"points": "extreme points", "box": "box", "first": "first mask", "preview": "preview", "mask": "mask"}
+NAMES = {
+    "points": "extreme points",
+    "box": "box",
+    "first": "first mask",
+    "preview": "preview",
+    "mask": "mask",
+    "scribbles": "scribbles",
+    "doubt": "doubt",
+}
 """Role of a layer to the end of its name: the layer of image `x` with role ``mask`` is called ``x mask``."""
 
 _STYLES = {"first": 0.35, "preview": 1.0}
@@ -223,6 +233,66 @@ class Companions:
         moved[:3, 3] += moved[:3, :3] @ low
         return {"scale": (1, 1, 1), "translate": (0, 0, 0), "rotate": np.eye(3), "shear": (0, 0, 0), "affine": moved}
 
+    # -- strokes ---------------------------------------------------------------------------
+
+    def strokes(self, document: Document) -> Labels:
+        """The layer that strokes are drawn into, made where there is none."""
+        known = self.find("scribbles") is not None
+        layer = self._labels("scribbles", document, opacity=0.9)
+        if not known:
+            layer.n_edit_dimensions = 2
+            layer.brush_size = max(2, round(0.015 * float(np.sort(self.volume.shape)[1:].mean())))
+        return layer
+
+    def read_strokes(self) -> NDArray[Any] | None:
+        """What is drawn (I, J, K), as a view of its layer; None where there is no such layer."""
+        layer = self.find("scribbles")
+        return None if layer is None else self.grid.to_volume(np.asarray(layer.data))
+
+    def show_strokes(self, document: Document) -> None:
+        """Write the document's strokes into their layer."""
+        if not document.strokes and self.find("scribbles") is None:
+            return
+        layer = self.strokes(document)
+        voxels = self.grid.to_volume(layer.data)
+        wanted = painted(document.strokes, self.volume.shape)
+        where = np.nonzero(voxels != wanted)
+        if len(where[0]):
+            coordinates = self.grid.points_to_layer(np.stack(where, axis=1)).astype(np.intp)
+            write_labels(layer, tuple(coordinates.T), wanted[where].astype(layer.data.dtype))
+
+    # -- doubt -----------------------------------------------------------------------------
+
+    def doubt_layer(self) -> Image | None:
+        """The layer of the doubt, None where there is none."""
+        own = str(self.image.unique_id)
+        kept = ((layer, layer.metadata.get(KEY, {})) for layer in self.viewer.layers)
+        return next((layer for layer, said in kept if said.get("map") == "doubt" and said.get("of") == own), None)
+
+    def show_doubt(self, proposal: Proposal | None, document: Document, *, visible: bool) -> None:
+        """Draw how unsure a mask is of each voxel of its box; nothing is made before it is asked for."""
+        layer = self.doubt_layer()
+        if not visible or proposal is None or proposal.probability is None:
+            if layer is not None:
+                layer.visible = False
+            return
+        # flips and transposition alone: they are the same for a part of the volume
+        values = np.ascontiguousarray(self.grid.to_layer(voxel_doubt(proposal.probability)))
+        corner = self.grid.points_to_layer(np.stack([proposal.start, np.add(proposal.start, proposal.labels.shape) - 1]))
+        place = self._shifted(corner.min(axis=0).astype(int))
+        if layer is None:
+            active = self.viewer.layers.selection.active
+            options = {**self._options("doubt", document), **place}
+            options["metadata"][KEY] |= {"role": "map", "map": "doubt"}
+            looks = {"colormap": "magma", "blending": "additive", "contrast_limits": (0.0, 1.0), "opacity": 0.8}
+            layer = self.viewer.add_image(values, **options, **looks)
+            self._tidy(active)
+        else:
+            layer.data = values
+            for name, value in place.items():
+                setattr(layer, name, value)
+        layer.visible = True
+
     # -- masks -----------------------------------------------------------------------------
 
     def prepare(self, document: Document) -> None:
@@ -344,15 +414,18 @@ class Companions:
 
     # -- moving about ----------------------------------------------------------------------
 
-    def jump(self, voxel: FloatArray, *, across: int | None = None) -> None:
-        """Show the slice with a voxel; `across` is the volume axis that must be seen in the plane."""
+    def jump(self, voxel: FloatArray, *, across: int | None = None, normal: int | None = None) -> None:
+        """Show the slice with a voxel; `across` is the volume axis that must be seen in it, `normal` the one that must not."""
         position = self.image.data_to_world(tuple(self.grid.points_to_layer(voxel)[0]))
         dims = self.viewer.dims
         dims.ndisplay = 2
         offset = dims.ndim - 3
-        if across is not None:
-            axis = self.grid.layer_axis(across) + offset
-            sliced = offset if axis != offset else offset + 1  # axial where it shows the direction, else coronal
+        if across is not None or normal is not None:
+            if normal is not None:
+                sliced = self.grid.layer_axis(normal) + offset
+            else:
+                axis = self.grid.layer_axis(across or 0) + offset
+                sliced = offset if axis != offset else offset + 1  # axial where it shows the direction, else coronal
             plane = [n for n in range(offset, dims.ndim) if n != sliced]
             if dims.order != (*range(offset), sliced, *plane):
                 dims.order = (*range(offset), sliced, *plane)

@@ -50,19 +50,23 @@ class MaskPatch:
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """One action: the document before and after it; for an accept also what it wrote and the voxels that it changed."""
+    """One action: the document before and after it; for an accept also what it wrote and the voxels that it changed.
+
+    `shown` is what was proposed before a stroke: taking the stroke back shows it again.
+    """
 
     title: str
     before: Document
     after: Document
     patch: MaskPatch | None = None
     accepted: tuple[Proposal, ...] = ()
+    shown: tuple[Proposal, ...] | None = None
 
     @property
     def inverse(self) -> Edit:
         """The action that takes this one back."""
         patch = None if self.patch is None else MaskPatch(self.patch.where, self.patch.after, self.patch.before)
-        return Edit(self.title, self.after, self.before, patch, self.accepted)
+        return Edit(self.title, self.after, self.before, patch, self.accepted, self.shown)
 
 
 @dataclass
@@ -73,9 +77,16 @@ class History:
     past: list[Edit] = field(default_factory=list)
     future: list[Edit] = field(default_factory=list)
 
-    def do(self, title: str, after: Document, patch: MaskPatch | None = None, accepted: tuple[Proposal, ...] = ()) -> Edit:
+    def do(
+        self,
+        title: str,
+        after: Document,
+        patch: MaskPatch | None = None,
+        accepted: tuple[Proposal, ...] = (),
+        shown: tuple[Proposal, ...] | None = None,
+    ) -> Edit:
         """Carry out an action; what was undone before is forgotten."""
-        edit = Edit(title, self.present, after, patch, accepted)
+        edit = Edit(title, self.present, after, patch, accepted, shown)
         self.past = [*self.past, edit][-LEVELS:]
         self.future = []
         self.present = after
@@ -248,6 +259,6 @@ def _replayed(path: Path, lines: list[dict[str, Any]], shape: tuple[int, int, in
             )
     except (KeyError, TypeError, ValueError, zlib.error):
         return None
-    if not document.marks and mask is None:
+    if not document.marks and not document.strokes and mask is None:
         return None
     return Recovered(path, document, mask, float(lines[-1].get("time", 0)))

@@ -10,11 +10,13 @@ import numpy as np
 from ..io.names import without_suffix
 from ..io.nifti_write import export_notes, source_now, write_mask
 from ..io.records import write_record
+from ..io.scribbles import write_scribbles
 from .proposals import standing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..prompts import Scribbles
     from ..volume import Volume
     from .edits import History, Journal
 
@@ -35,6 +37,8 @@ class Save:
         Where the same work is kept against a crash.
     journal_size : int or None
         How long that journal was then.
+    scribbles : Scribbles or None
+        The strokes that corrected masks.
     """
 
     mask: Volume
@@ -43,9 +47,12 @@ class Save:
     path: Path
     journal: Journal | None = None
     journal_size: int | None = None
+    scribbles: Scribbles | None = None
 
     def write(self) -> str:
-        """Write the mask, and ``<name>.weakseg.json`` beside it; returns a sentence. It takes seconds for large volumes.
+        """Write the mask, beside it ``<name>.weakseg.json`` and, with strokes, ``<name>_scribbles.nii.gz``; says so.
+
+        It takes seconds for large volumes.
 
         Raises
         ------
@@ -57,9 +64,18 @@ class Save:
             path = path.with_name(f"{path.name}.nii.gz")
         written = write_mask(self.mask, path)
         record = record_of(self.mask, self.image, self.history)
+        beside = "its record"
+        if self.scribbles is not None:
+            record["saved"]["strokes"] = self.scribbles.to_json()
+            write_scribbles(self.scribbles, self.image, written.with_name(f"{without_suffix(written)}_scribbles.nii.gz"))
+            beside = "its strokes and its record"
         write_record(record, written.with_name(f"{without_suffix(written)}.weakseg.json"))
         notes = "".join(f" Note: {note}" for note in export_notes(self.mask, written))
-        return f"saved {written.name} and its record.{notes}"
+        return (
+            f"saved {written.name}, {beside}.{notes}"
+            if self.scribbles is not None
+            else f"saved {written.name} and {beside}.{notes}"
+        )
 
 
 def record_of(mask: Volume, image: Volume, history: History) -> dict[str, Any]:

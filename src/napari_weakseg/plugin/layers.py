@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import GeometryError, PromptError
-from ..prompts import LESION, ExtremePoints, Scribbles, Structure
+from ..prompts import BACKGROUND_STROKE, LESION, ExtremePoints, Scribbles, Structure
 from ..volume import FloatArray, SourceHeader, Volume
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def colours(structures: tuple[Structure, ...]) -> Any:
     """napari's colour map for the structures; values without a structure take the palette's colours in turn."""
     from napari.utils import DirectLabelColormap
 
-    table: dict[int | None, Any] = {None: "#999999", 0: "transparent"}
+    table: dict[int | None, Any] = {None: "#999999", 0: "transparent", BACKGROUND_STROKE: "#FFFFFF"}
     table.update({structure.value: structure.colour for structure in structures})
     return DirectLabelColormap(color_dict=table)
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .session import Document, ObjectKey
 
 FIRST, REFINED = "first mask", "refined"
+ACCEPTED = "accepted"
+"""Stage of what a correction began from, where that is the mask itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,8 @@ class Proposal:
         How it was made; empty for one that was cancelled.
     notes : tuple of str
         What the user should know of it.
+    probability : ndarray, shape (i, j, k), float32, or None
+        Of any structure on that box, for the doubt.
     """
 
     objects: tuple[ObjectKey, ...]
@@ -46,17 +50,25 @@ class Proposal:
     stage: str = FIRST
     record: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    probability: NDArray[np.float32] | None = None
 
     @classmethod
     def from_preview(cls, preview: Preview, objects: tuple[ObjectKey, ...], stage: str) -> Proposal:
         """What a step of a fit shows."""
-        return cls(objects, preview.start, preview.box_labels(), stage)
+        probability = preview.probability.max(axis=0, initial=0)
+        return cls(objects, preview.start, preview.box_labels(), stage, probability=probability)
 
     @classmethod
     def from_result(cls, result: Result, objects: tuple[ObjectKey, ...], stage: str) -> Proposal:
-        """The end of a fit, on the smallest box that holds the mask."""
-        start, labels = smallest_box(result.labels)
-        return cls(objects, start, labels.astype(np.uint8), stage, dict(result.record), result.notes)
+        """The end of a fit, on the smallest box that holds the mask and all that was likely."""
+        likely = [values for name, values in result.maps.items() if name.startswith("probability ")]
+        probability = np.maximum.reduce(likely).astype(np.float32) if likely else None
+        seen = result.labels != 0 if probability is None else (result.labels != 0) | (probability > 0.02)
+        start, box = smallest_box(seen)
+        window = tuple(slice(s, s + n) for s, n in zip(start, box.shape, strict=True))
+        part = None if probability is None else probability[window]
+        labels = result.labels[window].astype(np.uint8)
+        return cls(objects, start, labels, stage, dict(result.record), result.notes, part)
 
     @property
     def window(self) -> tuple[slice, slice, slice]:
@@ -95,7 +107,9 @@ def owned(proposal: Proposal, document: Document, key: ObjectKey, shape: tuple[i
 def _window(
     proposal: Proposal, document: Document, key: ObjectKey, shape: tuple[int, int, int], *, grow: float
 ) -> tuple[slice, ...]:
-    points = document.points_of(key)
+    points = document.extent_of(key, shape)
+    if len(points) == 0:
+        return (slice(0, 0),) * 3
     margin = np.ceil(grow * np.ptp(points, axis=0)).astype(int)
     start, stop = box_of(points, shape, margin=margin) - np.array(proposal.start)
     return tuple(slice(max(a, 0), max(b, 0)) for a, b in zip(start.tolist(), stop.tolist(), strict=True))

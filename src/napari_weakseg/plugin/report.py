@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..api import expected_memory, in_words
+from ..arrays.doubt import HIGH, overall_doubt
 from .explanation import MOST_POINTS
 from .proposals import FIRST, REFINED, Proposal
 from .session import directions_of
@@ -75,6 +76,17 @@ def mask_line(standing: Sequence[Proposal], bench: Workbench) -> str:
         if of_stage:
             lines.append(f"{word}: {', '.join(shown) or 'nothing found'}")
     return "\n".join(lines) + (f" · Dice with the first {agreement:.2f}" if agreement is not None else "")
+
+
+def doubt_line(proposal: Proposal | None) -> str:
+    """How sure the shown mask is of itself."""
+    if proposal is None or proposal.probability is None:
+        return ""
+    doubt = overall_doubt(proposal.probability, proposal.labels > 0)
+    words = f"Doubt {100 * doubt:.0f} %"
+    if doubt > HIGH:
+        return f"{words}: the image says little here. Look where it is doubtful, and draw a stroke or move a point."
+    return words
 
 
 def _with_first(bench: Workbench) -> float | None:

@@ -11,6 +11,7 @@ from ..arrays.extreme_points import assign_directions, box_of, direction_names, 
 from ..case import Case
 from ..errors import WeaksegError
 from ..prompts import LESION, ExtremePoints, Structure
+from .strokes import Stroke, scribbles_of, stroke_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..recipe import Recipe
     from ..volume import Volume
+    from .proposals import Proposal
 
 
 class ObjectKey(NamedTuple):
@@ -53,7 +55,9 @@ class Document:
     marks : tuple of Mark
         All points, in the order of the clicks.
     finished : frozenset of ObjectKey
-        Objects whose mask was accepted and whose points did not change since.
+        Objects whose mask was accepted and whose points and strokes did not change since.
+    strokes : tuple of Stroke
+        What was drawn to correct masks, in order.
     """
 
     structures: tuple[Structure, ...] = (LESION,)
@@ -61,6 +65,7 @@ class Document:
     current: ObjectKey = _FIRST
     marks: tuple[Mark, ...] = ()
     finished: frozenset[ObjectKey] = frozenset()
+    strokes: tuple[Stroke, ...] = ()
 
     def structure(self, value: int) -> Structure:
         """The structure of that value."""
@@ -73,6 +78,19 @@ class Document:
     def points_of(self, key: ObjectKey) -> NDArray[np.float64]:
         """An object's points as voxel indices (N, 3), in the order of the clicks."""
         return np.array([self.marks[row].voxel for row in self.rows_of(key)], dtype=np.float64).reshape(-1, 3)
+
+    def strokes_of(self, key: ObjectKey) -> tuple[Stroke, ...]:
+        """The strokes that were drawn for an object."""
+        return tuple(stroke for stroke in self.strokes if stroke.object == key)
+
+    def extent_of(self, key: ObjectKey, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+        """An object's points and the corners of the strokes on it, as voxel indices (N, 3)."""
+        corners = [self.points_of(key)]
+        for stroke in self.strokes_of(key):
+            if stroke.code == key.structure:
+                voxels = np.stack(np.unravel_index(stroke.where, shape), axis=1)
+                corners += [voxels.min(axis=0)[None], voxels.max(axis=0)[None]]
+        return np.concatenate(corners).astype(np.float64)
 
     def numbers_of(self, value: int) -> list[int]:
         """Numbers of a structure's objects."""
@@ -105,6 +123,10 @@ class Document:
         """Points that were deleted."""
         marks = tuple(mark for row, mark in enumerate(self.marks) if row not in rows)
         return self._touched(marks, {self.marks[row].object for row in rows})
+
+    def draw(self, strokes: tuple[Stroke, ...]) -> Document:
+        """Strokes for the current object; its mask is open again."""
+        return replace(self, strokes=(*self.strokes, *strokes), finished=self.finished - {self.current})
 
     def add_structure(self) -> Document:
         """A further structure with the next free value, and its first object as the current one."""
@@ -148,6 +170,7 @@ class Document:
             "current": list(self.current),
             "marks": [[*mark.object, *mark.voxel] for mark in self.marks],
             "finished": sorted(list(key) for key in self.finished),
+            "strokes": [stroke.to_json() for stroke in self.strokes],
         }
 
     @classmethod
@@ -159,6 +182,7 @@ class Document:
             ObjectKey(*data["current"]),
             tuple(Mark(ObjectKey(a, b), (i, j, k)) for a, b, i, j, k in data["marks"]),
             frozenset(ObjectKey(*key) for key in data["finished"]),
+            tuple(stroke_from_json(stroke, ObjectKey(*stroke[:2])) for stroke in data.get("strokes", ())),
         )
 
 
@@ -180,6 +204,8 @@ class Session:
         Settings; None until the method is known.
     problem : str
         Why the chosen layer cannot be used; empty where it can.
+    bases : dict of ObjectKey to Proposal
+        The masks that strokes correct, as they were before the first of these strokes.
     """
 
     document: Document = field(default_factory=Document)
@@ -188,6 +214,7 @@ class Session:
     method: str = "simple_propagation"
     recipe: Recipe | None = None
     problem: str = ""
+    bases: Mapping[ObjectKey, Proposal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -205,6 +232,15 @@ class Job:
     recipe: Recipe
     method: str
     objects: tuple[ObjectKey, ...]
+    document: Document = field(default_factory=Document)
+
+    def still_of(self, document: Document) -> bool:
+        """Whether every object of the run still has the points and strokes that the run saw."""
+        seen = self.document
+        return all(
+            np.array_equal(seen.points_of(key), document.points_of(key)) and seen.strokes_of(key) == document.strokes_of(key)
+            for key in self.objects
+        )
 
 
 def points_needed(shape: tuple[int, int, int]) -> int:
@@ -217,9 +253,19 @@ def complete(session: Session, key: ObjectKey) -> bool:
     return session.volume is not None and len(session.document.rows_of(key)) >= points_needed(session.volume.shape)
 
 
+def marked(session: Session, key: ObjectKey) -> bool:
+    """Whether a mask can be made of an object: all its points, a stroke on it, or a stroke beside a mask that is there."""
+    strokes = session.document.strokes_of(key)
+    return (
+        complete(session, key)
+        or any(stroke.code == key.structure for stroke in strokes)
+        or (bool(strokes) and key in session.bases)
+    )
+
+
 def open_objects(session: Session) -> tuple[ObjectKey, ...]:
-    """Complete objects whose mask was not accepted yet: a run works on all of them together."""
-    return tuple(key for key in session.document.objects if complete(session, key) and key not in session.document.finished)
+    """Marked objects whose mask was not accepted yet: a run works on all of them together."""
+    return tuple(key for key in session.document.objects if marked(session, key) and key not in session.document.finished)
 
 
 def resolve(session: Session, **changes: Any) -> Job | tuple[Problem, ...]:
@@ -243,15 +289,41 @@ def resolve(session: Session, **changes: Any) -> Job | tuple[Problem, ...]:
     if session.recipe is None:
         return (Problem(f"the method {session.method} is not installed."),)
     try:
-        points = np.stack([six_of(document.points_of(key), volume.shape) for key in keys])
         structures = tuple(s for s in document.structures if any(key.structure == s.value for key in keys))
-        marks = ExtremePoints(points, np.array([key.structure for key in keys]), structures, volume.affine).checked(volume)
         names = _channel_names((volume, *session.channels))
-        case = Case("image", dict(zip(names, (volume, *session.channels), strict=True)), points=marks)
+        case = Case(
+            "image",
+            dict(zip(names, (volume, *session.channels), strict=True)),
+            points=_points_for(document, keys, structures, volume),
+            scribbles=scribbles_of(document.strokes, keys, structures, volume.shape),
+            previous=_earlier(session, keys, volume),
+        )
         recipe = session.recipe.changed(**changes) if changes else session.recipe
     except WeaksegError as error:
         return (Problem(str(error)),)
-    return Job(case, recipe, session.method, keys)
+    return Job(case, recipe, session.method, keys, document)
+
+
+def _points_for(
+    document: Document, keys: tuple[ObjectKey, ...], structures: tuple[Structure, ...], volume: Volume
+) -> ExtremePoints | None:
+    """The objects' points; fewer than six only where there are strokes, none where no object has any."""
+    clicked = [key for key in keys if document.rows_of(key)]
+    if not clicked:
+        return None
+    points = np.stack([six_of(document.points_of(key), volume.shape) for key in clicked])
+    return ExtremePoints(points, np.array([key.structure for key in clicked]), structures, volume.affine).checked(volume)
+
+
+def _earlier(session: Session, keys: tuple[ObjectKey, ...], volume: Volume) -> Volume | None:
+    """The masks that the objects' strokes correct, as one."""
+    bases = [(key, session.bases[key]) for key in keys if key in session.bases and session.document.strokes_of(key)]
+    if not bases:
+        return None
+    mask = np.zeros(volume.shape, dtype=np.uint8)
+    for key, base in bases:
+        mask[base.window][base.labels == key.structure] = key.structure
+    return volume.with_array(mask, name="the mask before the correction")
 
 
 def _channel_names(volumes: tuple[Volume, ...]) -> list[str]:
@@ -260,8 +332,13 @@ def _channel_names(volumes: tuple[Volume, ...]) -> list[str]:
 
 
 def six_of(points: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    """Six points in the order of the directions; on an axis of one voxel the middle of the others stands for both ends."""
+    """Six points in the order of the directions; on an axis of one voxel the middle of the others stands for both ends.
+
+    Fewer than are needed are filled up with rows of NaN.
+    """
     flat = 6 - points_needed(shape)
+    if len(points) < 6 - flat:
+        return np.vstack([points, np.full((6 - len(points), 3), np.nan)])
     if flat:
         points = np.vstack([points, np.repeat(points.mean(axis=0, keepdims=True), flat, axis=0)])
     return order_points(points)

@@ -11,13 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays.doubt import Place, doubtful_places
 from ..arrays.extreme_points import direction_names
 from ..errors import PromptError, WeaksegError
 from .companions import Claim, Companions, other_channels
 from .edits import Edit, History, Journal, Recovered, keeps_unsaved_work, recoverable
 from .export import Save
-from .proposals import FIRST, REFINED, Proposal, standing, superseded, without
-from .session import Document, Job, ObjectKey, Problem, Session, complete, directions_of, missing_of, open_objects, resolve
+from .proposals import ACCEPTED, FIRST, REFINED, Proposal, owned, smallest_box, standing, superseded, without
+from .session import (
+    Document,
+    Job,
+    ObjectKey,
+    Problem,
+    Session,
+    directions_of,
+    marked,
+    missing_of,
+    open_objects,
+    resolve,
+)
+from .strokes import new_strokes, painted, scribbles_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,6 +67,8 @@ class Workbench:
         self.last_saved: NDArray[Any] | None = None
         self._others: dict[str, tuple[History, tuple[Proposal, ...]]] = {}
         self.writing = False
+        self.shows_doubt = False
+        self._looked: tuple[Proposal, list[Place], int] | None = None
 
     @property
     def document(self) -> Document:
@@ -69,7 +84,7 @@ class Workbench:
         self.layers, self.journal, self.recovered, self.proposals = None, None, None, ()
         self.history = History()
         self.last_saved = None
-        self.session = replace(self.session, document=Document(), volume=None, channels=(), problem="")
+        self.session = replace(self.session, document=Document(), volume=None, channels=(), problem="", bases={})
         if image is None:
             return
         try:
@@ -78,7 +93,7 @@ class Workbench:
             self.session = replace(self.session, problem=str(error))
             return
         self.history, self.proposals = self._others.pop(str(image.unique_id), (History(), ()))
-        if not self.document.marks:
+        if not self.document.marks and not self.document.strokes:
             self.history.look(self.layers.kept_document())
         self._renew()
         self._write(self.layers.prepare)
@@ -134,6 +149,55 @@ class Workbench:
             return False
         return self._commit(self.history.do(title, after))
 
+    def strokes_changed(self) -> bool:
+        """Take over what the user drew into the strokes' layer; returns whether there is something new to make a mask of."""
+        if self.layers is None or self.writing:
+            return False
+        drawn, key = self.layers.read_strokes(), self.document.current
+        if drawn is None:
+            return False
+        fresh = new_strokes(painted(self.document.strokes, self.layers.volume.shape), drawn, key)
+        if not fresh:
+            return False
+        self._hold(key)
+        self._commit(self.history.do("draw a stroke", self.document.draw(fresh), shown=self.proposals))
+        return marked(self.session, key)
+
+    def _hold(self, key: ObjectKey) -> None:
+        """Keep the mask in view of an object as what its next strokes correct."""
+        if key in self.session.bases or self.layers is None:
+            return
+        base = self._in_view(key)
+        if base is not None and base.labels.any():
+            self.session = replace(self.session, bases={**self.session.bases, key: base})
+
+    def _in_view(self, key: ObjectKey) -> Proposal | None:
+        """What is seen of an object: a proposal, or its part of the mask."""
+        assert self.layers is not None
+        shape = self.layers.volume.shape
+        for proposal in self.standing():
+            if key in proposal.objects:
+                mine = owned(proposal, self.document, key, shape)
+                labels = np.where(mine, np.uint8(key.structure), np.uint8(0))
+                return Proposal((key,), proposal.start, labels, proposal.stage)
+        mask = self.layers.mask_voxels()
+        if mask is None or mask.shape != shape:
+            return None
+        inside = mask == key.structure
+        claims = list(self._claims(key))
+        if claims or sum(other.structure == key.structure for other in self.document.objects) > 1:
+            mine = np.zeros(shape, dtype=bool)
+            for claim in claims:
+                mine[claim.proposal.window] |= owned(claim.proposal, claim.document, key, shape)
+            inside &= mine
+        start, labels = smallest_box(inside.astype(np.uint8) * np.uint8(key.structure))
+        return Proposal((key,), start, labels, ACCEPTED)
+
+    def _let_go(self, keys: Iterable[ObjectKey]) -> None:
+        """The masks that strokes corrected are no longer what the next stroke corrects."""
+        gone = set(keys)
+        self.session = replace(self.session, bases={k: base for k, base in self.session.bases.items() if k not in gone})
+
     def _inside(self, voxels: FloatArray) -> FloatArray:
         assert self.layers is not None
         last = np.array(self.layers.volume.shape) - 1.0
@@ -154,11 +218,22 @@ class Workbench:
 
     def undo(self) -> str:
         """Take the last action back; returns what it was, empty where there was none."""
-        return self._replay(self.history.undo())
+        edit = self.history.undo()
+        title = self._replay(edit)
+        if edit is not None and edit.shown is not None:  # a stroke was taken back: what was seen before it is known
+            self.proposals = edit.shown
+            if not self.document.strokes_of(edit.before.current):
+                self._let_go([edit.before.current])
+            self.draw()
+        return title
 
     def redo(self) -> str:
         """Do again what was undone."""
-        return self._replay(self.history.redo())
+        edit = self.history.redo()
+        if edit is not None and edit.shown is not None:
+            self._hold(edit.after.current)
+            self.drop(edit.after.current, edit.after)
+        return self._replay(edit)
 
     def _replay(self, edit: Edit | None) -> str:
         if edit is None:
@@ -179,15 +254,17 @@ class Workbench:
             or not np.array_equal(edit.before.points_of(key), edit.after.points_of(key))
         }
         if edit.patch is None:
-            for key in touched | (set(edit.before.objects) - set(edit.after.objects)):
+            gone = touched | (set(edit.before.objects) - set(edit.after.objects))
+            for key in gone:
                 self.drop(key, edit.before)
+            self._let_go(gone)
         self._renew()
         self.draw()
         if self.journal is not None:
             self.journal.write_document(self.document)
             if edit.patch is not None:
                 self.write_mask_down()
-        return edit.patch is None and any(complete(self.session, key) for key in touched)
+        return edit.patch is None and any(marked(self.session, key) for key in touched)
 
     def drop(self, key: ObjectKey, document: Document) -> None:
         """Take an object's proposals away: its points are no longer those that they came from."""
@@ -206,7 +283,37 @@ class Workbench:
             return
         self._write(self.layers.show_points)
         self._write(self.layers.show_box)
+        self._write(self.layers.show_strokes)
         self._write(lambda document: self.layers.show_proposals(self.proposals, document))
+        self.draw_doubt()
+
+    def draw_doubt(self) -> None:
+        """Draw the doubt where it is wanted."""
+        if self.layers is not None and (self.shows_doubt or self.layers.doubt_layer() is not None):
+            of = self.doubted()
+            self._write(lambda document: self.layers.show_doubt(of, document, visible=self.shows_doubt))
+
+    def doubted(self) -> Proposal | None:
+        """The proposal whose doubt is meant: that of the current object, else the newest."""
+        known = [proposal for proposal in self.standing() if proposal.probability is not None]
+        return next((p for p in known if self.document.current in p.objects), known[-1] if known else None)
+
+    def next_doubt(self) -> Place | None:
+        """Go to the next of the planes in which a look helps most, and give it; None where there is no doubt."""
+        proposal = self.doubted()
+        if proposal is None or proposal.probability is None or self.layers is None:
+            return None
+        if self._looked is None or self._looked[0] is not proposal:
+            spacing = self.layers.volume.spacing
+            self._looked = (proposal, doubtful_places(proposal.probability, proposal.labels > 0, spacing=spacing), -1)
+        _, places, at = self._looked
+        if not places:
+            return None
+        at = (at + 1) % len(places)
+        self._looked = (proposal, places, at)
+        place = places[at]
+        self.layers.jump(np.add(proposal.start, place.voxel).astype(np.float64), normal=place.axis)
+        return place
 
     def _write(self, draw: Any) -> None:
         """Draw into layers without taking our own drawing for the user's."""
@@ -230,8 +337,23 @@ class Workbench:
         """Show a mask that a run made; it replaces older ones of its objects and stage."""
         if self.layers is None:
             return
+        if proposal.stage == REFINED:
+            self._let_go(proposal.objects)  # from here on the refined mask is what a stroke corrects
+        else:
+            for key in proposal.objects:
+                if key in self.session.bases:  # a corrected mask takes the place of the refined one
+                    self._drop_refined(key)
         self.proposals = superseded(self.proposals, proposal, self.document, self.layers.volume.shape)
+        self.draw_doubt()
         self._write(lambda document: self.layers.show_proposals(self.proposals, document))
+
+    def _drop_refined(self, key: ObjectKey) -> None:
+        assert self.layers is not None
+        kept: list[Proposal | None] = []
+        for old in self.proposals:
+            refined = old.stage == REFINED and key in old.objects
+            kept.append(without(old, self.document, key, self.layers.volume.shape) if refined else old)
+        self.proposals = tuple(old for old in kept if old is not None)
 
     def standing(self) -> tuple[Proposal, ...]:
         """What accepting would write."""
@@ -250,6 +372,8 @@ class Workbench:
             return "there is no mask to accept yet; click six points first."
         keys = tuple(key for proposal in proposals for key in proposal.objects)
         claims = [claim for key in keys for claim in self._claims(key)]
+        bases = ((key, self.session.bases[key]) for key in keys if key in self.session.bases)
+        claims += [Claim(key, base, self.document) for key, base in bases if base.stage == ACCEPTED]
         before = self.proposals
         self.writing = True
         try:
@@ -257,6 +381,7 @@ class Workbench:
         finally:
             self.writing = False
         self.proposals = ()
+        self._let_go(keys)
         self._commit(self.history.do("accept a mask", self.document.finish(keys), patch, before))
         spared = f"; {blocked} voxels of other finished labels were left as they are" if blocked else ""
         return f"accepted{spared}." if (patch.after != 0).any() or not blocked else f"nothing was written{spared}."
@@ -283,7 +408,9 @@ class Workbench:
             raise PromptError("there is no image to save a mask of; open one first.")
         history = History(self.history.present, list(self.history.past))
         at = None if self.journal is None else self.journal.size
-        return Save(self.layers.to_volume(), self.layers.volume, history, Path(path), self.journal, at)
+        document, volume = self.document, self.layers.volume
+        strokes = scribbles_of(document.strokes, document.objects, document.structures, volume.shape)
+        return Save(self.layers.to_volume(), volume, history, Path(path), self.journal, at, strokes)
 
     def saved(self, save: Save) -> None:
         """A save has ended well: nothing has to be offered again, but for what was done meanwhile."""
@@ -299,9 +426,10 @@ class Workbench:
         if self.layers is None:
             return
         shape = self.layers.volume.shape
-        self.recovered = recoverable(sha256, shape) if not self.document.marks else None
+        untouched = not self.document.marks and not self.document.strokes
+        self.recovered = recoverable(sha256, shape) if untouched else None
         self.journal = Journal(sha256, shape) if keeps_unsaved_work() else None
-        if self.journal is not None and self.document.marks:
+        if self.journal is not None and not untouched:
             self.journal.write_document(self.document)
 
     def restore(self) -> None:

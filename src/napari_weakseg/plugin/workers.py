@@ -8,16 +8,14 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..errors import WeaksegError
 from .proposals import FIRST, REFINED, Proposal
-from .session import Document, Job, points_needed, six_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from ..method import Step
+    from .session import Document, Job
 
 _PAUSE_MS = 50
 log = logging.getLogger("napari_weakseg")
@@ -187,16 +185,8 @@ class Run:
         return self._task is not None and self._task.cancelled
 
     def still_of(self, document: Document) -> bool:
-        """Whether every object of the run still has the points that the run saw."""
-        marks = self.job.case.points
-        if marks is None:
-            return False
-        shape = self.job.case.volume.shape
-        for key, six in zip(self.job.objects, marks.points, strict=True):
-            now = document.points_of(key)
-            if len(now) < points_needed(shape) or not np.allclose(six_of(now, shape), six):
-                return False
-        return True
+        """Whether every object of the run still has the marks that the run saw."""
+        return self.job.still_of(document)
 
     def _steps(self) -> Generator[Progress, None, Proposal]:
         from ..api import steps

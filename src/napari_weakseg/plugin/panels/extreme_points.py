@@ -13,12 +13,13 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 from ...errors import WeaksegError
 from ...io.names import file_name
 from ...methods import DEFAULT, get_method
+from ...prompts import BACKGROUND_STROKE
 from ..companions import other_channels, short_name
 from ..edits import purge
 from ..form import RecipeForm
 from ..layers import KEY
 from ..proposals import FIRST, REFINED, Proposal
-from ..report import expected_line, image_line, mask_line, measures, notes_on, positions, progress_line, record_text
+from ..report import doubt_line, expected_line, image_line, mask_line, measures, notes_on, positions, progress_line, record_text
 from ..session import Job, ObjectKey, box_size
 from ..workbench import Workbench
 from ..workers import Listener, Progress, Run, in_background
@@ -48,7 +49,9 @@ class ExtremePointsPanel(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer, method: str = DEFAULT) -> None:
         super().__init__()
         self.viewer = viewer
-        recipe = get_method(method).recipe_class()
+        room = get_method(method)
+        recipe = room.recipe_class()
+        self._takes_strokes = "scribbles" in room.card.prompts
         self.bench = Workbench(viewer, method, recipe)
         self.run: Run | None = None
         self._after_run = ""  # "first" where a first mask waits for the run to end
@@ -88,6 +91,10 @@ class ExtremePointsPanel(QWidget):
             "accept": self.accept,
             "discard": self.discard,
             "save": self.ask_where_to_save,
+            "points_mode": self.place_points,
+            "object_stroke": self.draw_on_object,
+            "background_stroke": self.draw_on_background,
+            "next_doubt": self.look_next,
         }
         buttons = {
             "undo": view.undo_button,
@@ -99,12 +106,17 @@ class ExtremePointsPanel(QWidget):
             "accept": view.accept_button,
             "discard": view.discard_button,
             "save": view.save_button,
+            "points_mode": view.points_mode,
+            "object_stroke": view.object_stroke,
+            "background_stroke": view.background_stroke,
+            "next_doubt": view.doubt_button,
         }
         for name, button in buttons.items():
             button.clicked.connect(lambda _=False, action=self._actions[name]: action())
         view.direction_clicked.connect(self.bench.jump)
         view.image_box.activated.connect(lambda row: self.choose_image(view.image_box.itemData(row)))
         view.channels_box.toggled.connect(self.bench.use_channels)
+        view.doubt_box.toggled.connect(self._show_doubt)
         view.structure_box.activated.connect(lambda row: self._look(ObjectKey(view.structure_box.itemData(row), 1)))
         view.structure_box.lineEdit().editingFinished.connect(self._rename_structure)
         view.structure_add.clicked.connect(lambda: self._act("add a structure", self.bench.document.add_structure()))
@@ -114,6 +126,7 @@ class ExtremePointsPanel(QWidget):
         layers = self.viewer.layers.events
         for emitter in (layers.inserted, layers.removed, layers.reordered):
             self._listen(emitter, self._layers_changed)
+        self._listen(self.viewer.layers.selection.events.active, self._tool_changed)
 
     def _listen(self, emitter: Any, slot: Any) -> None:
         emitter.connect(slot)
@@ -273,14 +286,81 @@ class ExtremePointsPanel(QWidget):
         if missing:
             self.bench.jump(missing[0])
 
+    # -- strokes and doubt -----------------------------------------------------------------
+
+    def place_points(self) -> None:
+        """The mouse places extreme points."""
+        if self.bench.layers is not None:
+            points = self.bench.layers.points(self.bench.document)
+            self.viewer.layers.selection.active = points
+            points.mode = "add"
+        self._tool_changed()
+
+    def draw_on_object(self) -> None:
+        """The mouse draws strokes on the current object."""
+        self._draw(self.bench.document.current.structure)
+
+    def draw_on_background(self) -> None:
+        """The mouse draws strokes on what does not belong to the object."""
+        self._draw(BACKGROUND_STROKE)
+
+    def _draw(self, code: int) -> None:
+        if self.bench.layers is not None and self._takes_strokes:
+            strokes = self.bench.layers.strokes(self.bench.document)
+            if not any(emitter is strokes.events.paint for emitter, _ in self._listened):
+                self._listen(strokes.events.paint, self._stroke_drawn)
+            strokes.visible = True
+            self.viewer.layers.selection.active = strokes
+            strokes.selected_label = code
+            strokes.mode = "paint"
+        self._tool_changed()
+
+    def _tool_changed(self, event: Any = None) -> None:
+        """Show what the mouse does now: the layers know it."""
+        layers, view = self.bench.layers, self.view
+        active = self.viewer.layers.selection.active
+        drawn = layers is not None and active is not None and active == layers.find("scribbles")
+        code = active.selected_label if drawn and active is not None else 0
+        points = layers is not None and active is not None and active == layers.find("points")
+        for toggle, on in (
+            (view.points_mode, points),
+            (view.object_stroke, drawn and code not in (0, BACKGROUND_STROKE)),
+            (view.background_stroke, drawn and code == BACKGROUND_STROKE),
+        ):
+            toggle.setChecked(bool(on))
+            toggle.setEnabled(layers is not None)
+            toggle.setVisible(self._takes_strokes)
+
+    def _stroke_drawn(self, event: Any = None) -> None:
+        if not self.bench.writing:
+            QTimer.singleShot(0, self.take_strokes)  # napari is still in the middle of its own change
+
+    def take_strokes(self) -> None:
+        """Take over what was drawn; the mask follows."""
+        self._message = ""
+        if self.bench.strokes_changed():
+            self.first_mask()
+        elif self.bench.document.strokes and self.run is None:
+            self._message = "Draw on the object first: nothing says where it is."
+        self.refresh()
+
+    def _show_doubt(self, on: bool) -> None:
+        self.bench.shows_doubt = on
+        self.bench.draw_doubt()
+
+    def look_next(self) -> None:
+        """Go where a look helps most."""
+        if self.bench.next_doubt() is None:
+            self._say("there is no doubt to look at; make a mask first.")
+
     # -- runs ------------------------------------------------------------------------------
 
     def first_mask(self) -> None:
         """Make the current object's first mask in the background."""
         if self.run is not None:
             self._after_run = "first"
-            if self.run.stage == FIRST:
-                self.run.cancel()
+            if self.run.stage == FIRST or not self.run.still_of(self.bench.document):
+                self.run.cancel()  # nobody waits for a mask of marks that have changed
             return
         job = self.bench.job(first=True)
         if isinstance(job, Job):
@@ -432,6 +512,7 @@ class ExtremePointsPanel(QWidget):
         self._show_points()
         self._show_run()
         self._show_mask_line()
+        self._tool_changed()
         self._show_notes()
 
     def _show_choices(self) -> None:
@@ -511,6 +592,8 @@ class ExtremePointsPanel(QWidget):
         view.accept_button.setEnabled(bool(standing))
         view.discard_button.setEnabled(bool(bench.proposals))
         view.save_button.setEnabled(not self._saving and bench.layers is not None and bench.layers.find("mask") is not None)
+        view.doubt_label.setText(doubt_line(bench.doubted()))
+        view.doubt_button.setEnabled(bench.doubted() is not None)
         if view.measures.isExpanded():
             view.measures_label.setText(measures(bench))
         if view.record.isExpanded():

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QProgressBar,
+    QPushButton,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -27,6 +28,10 @@ KEYS = {
     "accept": "K",
     "discard": "H",
     "save": "W",
+    "points_mode": "I",
+    "object_stroke": "D",
+    "background_stroke": "Shift-D",
+    "next_doubt": "T",
 }
 """Action to key; each is printed on its button, none is used by napari 0.9."""
 
@@ -53,6 +58,8 @@ class View(QWidget):
         self._build_points()
         self._rows.addWidget(line())
         self._build_run()
+        self._rows.addWidget(line())
+        self._build_corrections()
         self._build_folds()
         self._build_notes()
         self._rows.addStretch(1)
@@ -130,6 +137,21 @@ class View(QWidget):
         self._rows.addWidget(self.save_button)
         self._rows.addWidget(self.overwrite_box)
 
+    def _build_corrections(self) -> None:
+        """What the mouse does, and where to look."""
+        self.points_mode = _toggle("Points", "points_mode", "Clicks place extreme points")
+        self.object_stroke = _toggle("+ Object", "object_stroke", "Paint on what the mask lacks: it follows at once")
+        self.background_stroke = _toggle("− Rest", "background_stroke", "Paint on what does not belong to the object")
+        self.doubt_label = text()
+        self.doubt_box = QCheckBox("Show doubt")
+        self.doubt_box.setToolTip("Bright where the mask is unsure of itself")
+        self.doubt_button = button(
+            f"Look next ({printed(KEYS['next_doubt'])})", "Go to the next plane in which a look or a stroke helps most"
+        )
+        self._rows.addLayout(side_by_side(self.points_mode, self.object_stroke, self.background_stroke))
+        self._rows.addWidget(self.doubt_label)
+        self._rows.addLayout(side_by_side(self.doubt_box, self.doubt_button))
+
     def _build_folds(self) -> None:
         self.measures_label, self.record_label = text(), text()
         self.settings = fold("Settings")
@@ -174,3 +196,10 @@ class View(QWidget):
             button = self.direction_buttons[number]
             button.setText(f"{letters} {'●' if number in held else '○'}")
             button.setToolTip(f"{word}: go to its point" if number in held else f"{word}: missing; go where it can be clicked")
+
+
+def _toggle(words: str, action: str, tip: str) -> QPushButton:
+    """One of the things that the mouse can do."""
+    made = button(f"{words} ({printed(KEYS[action])})", tip)
+    made.setCheckable(True)
+    return made
