@@ -36,7 +36,7 @@ LEVELS = 48
 
 @dataclass(frozen=True)
 class Refinement:
-    """How a heatmap becomes a boundary; the values were chosen on made-up volumes and heatmaps, not on a benchmark's masks.
+    """How a heatmap becomes a boundary; the values were set by hand, not on a benchmark's masks.
 
     Parameters
     ----------
