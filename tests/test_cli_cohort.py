@@ -87,3 +87,14 @@ def test_refusals_are_one_sentence(desk, capsys, words, says):
         assert out == ""
     assert says in out + err
     assert not {path.name for path in desk.glob("**/*.json")} - {"made.json"}
+
+
+def test_a_wrong_file_says_all_that_is_wrong_with_it(tmp_path):
+    data = make_cohort(tmp_path) | {"slice_axis": 7, "chanels": []}
+    (tmp_path / "cohort.json").write_text(json.dumps(data))
+    from napari_weakseg.errors import CohortFaults
+    from napari_weakseg.io.cohort import read_cohort
+
+    with pytest.raises(CohortFaults, match=r"cohort.json: .*\(1 more\)") as refused:
+        read_cohort(tmp_path / "cohort.json")
+    assert len(refused.value.faults) == 2

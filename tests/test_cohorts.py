@@ -13,7 +13,7 @@ import napari_weakseg as ws
 from napari_weakseg.arrays.extreme_points import simulate_points
 from napari_weakseg.case import Case, Cohort
 from napari_weakseg.cohorts import training_steps
-from napari_weakseg.errors import DataError, PromptError, RecipeError
+from napari_weakseg.errors import CohortFaults, DataError, RecipeError
 from napari_weakseg.evaluation import telling_cases, write_report
 from napari_weakseg.io.runs import Run, read_weights
 from napari_weakseg.prompts import ExtremePoints, ImageLabel, Structure
@@ -79,7 +79,7 @@ def test_full_masks_are_seen_only_when_asked_for():
     ws.train(a_cohort(), recipe)
     assert all(case.reference is not None for case in learning_method.seen)
     cohort = Cohort(training=(Case("bare", a_case("bare", 1).channels),))
-    with pytest.raises(PromptError, match="bare has no reference mask"):
+    with pytest.raises(DataError, match="bare has no reference mask"):
         ws.train(cohort, recipe)
 
 
@@ -87,11 +87,10 @@ def test_cases_that_cannot_be_learnt_from_are_found_first():
     with pytest.raises(DataError, match="no case to learn from"):
         ws.train(Cohort("none"), method="learning")
     bare = Case("bare", a_case("bare", 1).channels)
-    with pytest.raises(PromptError, match="bare has no extreme points or image label"):
-        ws.train(Cohort(training=(a_case("t", 2), bare)), method="learning")
     twin = Case("twin", a_case("t", 2).channels, points=a_case("t", 2).points)
-    with pytest.raises(DataError, match="t and twin hold the same image"):
-        ws.train(Cohort(training=(a_case("t", 2), twin)), method="learning")
+    with pytest.raises(CohortFaults, match=r"bare has no extreme points or image label.*\(1 more\)") as refused:
+        ws.train(Cohort(training=(a_case("t", 2), bare, twin)), method="learning")
+    assert refused.value.faults[1] == "cases t and twin hold the same image; leave one out."
     with pytest.raises(RecipeError, match="settings"):
         ws.train(a_cohort(), ws.new_recipe("learning"), method="simple_propagation")
     assert learning_method.seen == []

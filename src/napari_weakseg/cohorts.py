@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from .case import Case, Cohort, Fold, known, pick
-from .errors import DataError, PromptError, RecipeError
+from .errors import CohortFaults, DataError, PromptError, RecipeError, WeaksegError
 from .io.runs import Run
 from .method import Step, Weights
 from .methods import DEFAULT, get_method, list_methods
@@ -257,18 +257,31 @@ def _split(cohort: Cohort, fold: tuple[int, int] | Fold | None, seed: int) -> tu
 def _checked(
     parts: Mapping[str, LearntCases], takes: tuple[str, ...], supervision: str
 ) -> Generator[Step, None, dict[str, dict[str, str]]]:
-    """Read every case once; returns the hash of its image by part and id."""
+    """Read every case once; returns the hash of its image by part and id.
+
+    Raises
+    ------
+    CohortFaults
+        After the last case, with all that was found.
+    """
     total, done = sum(map(len, parts.values())), 0
     images: dict[str, dict[str, str]] = {part: {} for part in parts}
     seen: dict[str, str] = {}
+    faults: list[str] = []
     for part, cases in parts.items():
-        for case in cases:
-            _check_marks(case, takes, supervision)
-            found = images[part][case.id] = image_hash(case)
-            if seen.setdefault(found, case.id) != case.id:
-                raise DataError(f"cases {seen[found]} and {case.id} hold the same image; leave one out.")
+        for place in range(len(cases)):
+            try:
+                case = cases[place]
+                _check_marks(case, takes, supervision)
+                found = images[part][case.id] = image_hash(case)
+                if seen.setdefault(found, case.id) != case.id:
+                    raise DataError(f"cases {seen[found]} and {case.id} hold the same image; leave one out.")
+            except WeaksegError as error:
+                faults.append(str(error))
             done += 1
             yield Step("check", done, total, progress=0.0)
+    if faults:
+        raise CohortFaults(faults)
     return images
 
 

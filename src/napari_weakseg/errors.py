@@ -6,6 +6,11 @@ because generator workers of superqt swallow that one.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class WeaksegError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -25,6 +30,23 @@ class RecipeError(WeaksegError):
 
 class DataError(WeaksegError):
     """A file that is damaged, ambiguous or not what its name says."""
+
+
+class CohortFaults(DataError):
+    """Cases of a cohort cannot be used: all that was found, not the first alone.
+
+    Parameters
+    ----------
+    faults : sequence of str
+        One sentence each.
+    where : str
+        What they are in, for the text: the first fault, and how many more there are.
+    """
+
+    def __init__(self, faults: Sequence[str], *, where: str = "") -> None:
+        more = f" ({len(faults) - 1} more)" if len(faults) > 1 else ""
+        super().__init__(f"{where}: {faults[0]}{more}" if where else f"{faults[0]}{more}")
+        self.faults = tuple(faults)
 
 
 class MissingPackageError(WeaksegError):

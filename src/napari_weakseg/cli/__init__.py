@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Ask, DataError, RecipeError, WeaksegError
+from ..errors import Ask, CohortFaults, DataError, RecipeError, WeaksegError
 from . import cohorts, volumes
 from .options import BAD_INPUT, DONE, FAILED, STOPPED, Parser, check_targets
 
@@ -49,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         few = question.choices if len(question.choices) <= 6 else (f"{question.choices[0]}..{question.choices[-1]}",)
         answers = f" {{{','.join(few)}}}" if question.choices else ""
         screen.error(f"{question} Answer with --{question.argument.replace('_', '-')}{answers}.")
+        return BAD_INPUT
+    except CohortFaults as error:
+        for fault in error.faults:
+            screen.error(fault)
         return BAD_INPUT
     except WeaksegError as error:
         screen.error(str(error))

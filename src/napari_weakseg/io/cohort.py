@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..case import Case, Cohort
-from ..errors import DataError, WeaksegError
+from ..errors import CohortFaults, DataError, WeaksegError
 from ..prompts import ExtremePoints, ImageLabel
 from .atomic import write_atomically
 from .cases import CasesOnDisk, MasksOnDisk, of_case
@@ -48,15 +48,14 @@ def read_cohort(path: str | os.PathLike[str], *, references: bool = False) -> Co
 
     Raises
     ------
-    DataError
-        The file itself is wrong; the first fault is named and the others are counted. What is wrong with the files that
-        it names comes up when they are read, or all at once in `check_cohort`.
+    CohortFaults
+        The file itself is wrong; all that can be seen without opening another is in ``faults``. What is wrong with the
+        files that it names comes up when they are read, or all at once in `check_cohort`.
     """
     data, _ = load_json(path)
     file, faults = parse_cohort(data, path)
     if faults:
-        more = f" ({len(faults) - 1} more: weakseg cohort {shown(path)})" if len(faults) > 1 else ""
-        raise DataError(f"{shown(path)}: {faults[0]}{more}")
+        raise CohortFaults(faults, where=shown(path))
     return _cohort_of(file, references=references)
 
 

@@ -81,6 +81,7 @@ class PreparedCases(Sequence[Arrays]):
         self.disk_bytes = disk_bytes
         self.in_memory = 0
         self.notes: list[str] = []
+        self._spilled = self.memory_bytes <= 0  # from the first case on that does not fit, disk is looked at first
         self._open: dict[int, Arrays] = {}
         self._keys: dict[int, str] = {}
 
@@ -106,7 +107,7 @@ class PreparedCases(Sequence[Arrays]):
             return tuple(self[place] for place in range(*index.indices(len(self))))
         place = range(len(self))[index]
         if place not in self._open:
-            arrays = self._from_disk(place) or self._made(place)
+            arrays = (self._from_disk(place) if self._spilled else None) or self._made(place)
             if arrays is None:
                 return self._prepared(place)
             self._open[place] = arrays
@@ -125,6 +126,7 @@ class PreparedCases(Sequence[Arrays]):
         if self.in_memory + size <= self.memory_bytes:
             self.in_memory += size
             return arrays
+        self._spilled = True
         if size <= self.disk_bytes and self._room_for(size) and self._written(place, arrays):
             return self._from_disk(place)
         sentence = f"{_size(self.disk_bytes)} on disk are not enough for all prepared images; the rest is made anew each time."
