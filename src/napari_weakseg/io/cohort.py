@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -146,23 +147,26 @@ def update_case(path: str | os.PathLike[str], case_id: str, *, expected: str | N
     data, stamp = load_json(path)
     if expected is not None and stamp != expected:
         raise DataError(_changed_meanwhile(path))
-    before = set(parse_cohort(data, path)[1])
-    case = _case_of(data, case_id, path)
+    part, case = _case_of(data, case_id, path)
+    # what is wrong elsewhere in the file is no reason to lose a mark, and a file of a thousand cases is not parsed per click
+    alone = {key: value for key, value in data.items() if key not in (*PARTS, "unpaired_masks")} | {part: [case]}
+    before = parse_cohort(alone, path)[1]
     for key, value in changes.items():
         if value is None:
             case.pop(key, None)
         else:
             case[key] = _plain(value)
-    after = [fault for fault in parse_cohort(data, path)[1] if fault not in before]
+    after = [fault for fault in parse_cohort(alone, path)[1] if fault not in before]
     if after:
         raise DataError(f"{shown(path)} was not changed: {after[0]}")
+    text = _as_text(data)
 
     def still_the_same(_: Path) -> None:
         if stamp_of(path) != stamp:
             raise DataError(_changed_meanwhile(path))
 
-    write_atomically(path, _as_text(data), check=still_the_same)
-    return stamp_of(path)
+    write_atomically(path, text, check=still_the_same)
+    return hashlib.sha256(text).hexdigest()
 
 
 def _cohort_of(file: CohortFile, *, references: bool = False) -> Cohort:
@@ -224,12 +228,12 @@ def _collected(faults: list[str], whose: str) -> Iterator[None]:
         faults.append(str(error))
 
 
-def _case_of(data: Mapping[str, Any], case_id: str, path: str | os.PathLike[str]) -> dict[str, Any]:
+def _case_of(data: Mapping[str, Any], case_id: str, path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
     for part in PARTS:
         cases = data.get(part, [])
         for case in cases if isinstance(cases, list) else []:
             if isinstance(case, dict) and case.get("id") == case_id:
-                return case
+                return part, case
     raise DataError(f"{shown(path)} has no case {case_id!r:.40}; open it again.")
 
 

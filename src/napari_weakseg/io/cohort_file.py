@@ -30,7 +30,7 @@ CASE_KEYS = ("id", "patient", "image", "image_label", "points", "scribble", "lab
 
 @dataclass(frozen=True)
 class CaseEntry:
-    """One case of the file, its paths made absolute.
+    """One case, its paths made absolute.
 
     Parameters
     ----------
@@ -161,6 +161,7 @@ class _Parser:
         notes = self.set_outermost(data.get("folder"))
         self.channels = self.names(data.get("channels", ["image"]), "channels", least=1)
         self.classes = self.names(data.get("image_classes", []), "image_classes")
+        self.indices = dict(enumerate(range(len(self.classes)))) | {name: place for place, name in enumerate(self.classes)}
         if len(self.classes) == 1:
             self.faults.append("image_classes names one class; name two at least, for example normal and lesion.")
         self.structures = self.read_structures(data.get("structures", []))
@@ -195,8 +196,6 @@ class _Parser:
             tuple(masks),
             notes,
         )
-
-    # -- small parts --------------------------------------------------------------------------------------------------
 
     def unknown(self, data: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
         for key in sorted(set(data) - set(keys)):
@@ -289,10 +288,10 @@ class _Parser:
             raise DataError(f"{text!r:.40} is no path; write a path relative to the cohort file, in quotes.")
         if _is_absolute(text):
             raise DataError(f"the path of {shown(text)} is absolute; write it relative to the cohort file.")
-        path = Path(os.path.normpath(self.folder / text))
-        if not any(path.is_relative_to(folder) for folder in (self.folder, self.outermost)):
+        path = os.path.normpath(os.path.join(self.folder, text))
+        if not path.startswith(tuple(os.path.join(folder, "") for folder in (self.folder, self.outermost))):
             raise DataError(f"{shown(text)} lies outside the folder of the cohort file; state that folder as 'folder'.")
-        return path
+        return Path(path)
 
     # -- cases --------------------------------------------------------------------------------------------------------
 
@@ -361,7 +360,12 @@ class _Parser:
                 raise DataError(f"{shown(path)} has no row for this case; add it or leave image_label out.")
             label = table[name] if name in table else table[""]
         elif isinstance(value, list):
-            label = tuple(class_index(item, self.classes, f"slice {place}") for place, item in enumerate(value))
+            label = tuple(
+                self.indices[item]
+                if type(item) in (str, int) and item in self.indices
+                else class_index(item, self.classes, f"slice {place}")
+                for place, item in enumerate(value)
+            )
             if not label:
                 raise DataError("image_label is an empty list; give one class per slice.")
         else:
