@@ -146,15 +146,17 @@ def refined_probability(
     if not mask.any():
         return full
     size = np.asarray(spacing, dtype=np.float64) / float(np.min(spacing))
-    seeds = np.where(inside, heatmap_seeds(heatmap, mask, spacing=size, core=how.core, reach=how.reach), BACKGROUND)
-    uncertain = seeds != BACKGROUND
-    box = box_of_mask(uncertain, margin=4)
+    radius = np.cbrt(3 * mask.sum() * size.prod() / (4 * np.pi))
+    box = box_of_mask(mask, margin=4 + int(np.ceil(max(how.reach * radius, 1.5))))
+    inside, values = inside[box], np.asarray(heatmap[box], dtype=np.float32)
+    seeds = heatmap_seeds(values, mask[box], spacing=size, core=how.core, reach=how.reach)
+    seeds[~inside] = BACKGROUND
+    core = seeds == FOREGROUND
     channels = [scaled_intensity(image[box]) for image in images]
-    seeds, core = seeds[box].astype(np.int8), seeds[box] == FOREGROUND
-    prior = _prior(channels, np.asarray(heatmap[box], dtype=np.float32), threshold, seeds, how)
+    prior = _prior(channels, values, threshold, seeds, how)
     edges = max(channels, key=lambda channel: _contrast(channel, core, seeds == BACKGROUND))
     maps = random_walker(edges, seeds, spacing=size, beta=how.beta, gamma=how.gamma, prior=prior, start=prior, tol=1e-2)
-    full[box] = np.where(inside[box], maps[0], 0)
+    full[box] = np.where(inside, maps[0], 0)
     return full
 
 

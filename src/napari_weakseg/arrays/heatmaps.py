@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..prompts import LESION, ExtremePoints, Structure
+from .body import box_of_mask
 from .extreme_points import simulate_points
 
 if TYPE_CHECKING:
@@ -174,9 +175,11 @@ def clean_mask(
     """
     from scipy import ndimage
 
-    clean: NDArray[np.bool_] = np.asarray(mask) != 0
+    whole: NDArray[np.bool_] = np.asarray(mask) != 0
+    box = box_of_mask(whole, margin=1)
+    clean = whole[box]
     if not clean.any():
-        return clean
+        return whole
     if min_size > 0 or keep is not None:
         components, _ = ndimage.label(clean, structure=np.ones((3,) * clean.ndim))
         sizes = np.bincount(components.ravel())
@@ -186,7 +189,9 @@ def clean_mask(
             stays[np.argsort(sizes, kind="stable")[: max(0, len(sizes) - keep)]] = False
         stays[0] = False
         clean = stays[components]
-    return np.asarray(ndimage.binary_fill_holes(clean) if fill else clean, dtype=bool)
+    out = np.zeros_like(whole)
+    out[box] = ndimage.binary_fill_holes(clean) if fill else clean
+    return out
 
 
 def heatmap_mask(
