@@ -13,6 +13,8 @@ from .intensity import finite_intensity, scaled_intensity
 from .random_walker import BACKGROUND, FOREGROUND, FREE, random_walker
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
 REACH = 0.03
@@ -149,3 +151,84 @@ def stroked_mask(
         mask = np.isin(components, np.setdiff1d(np.unique(components[held]), 0))
     filled: NDArray[np.bool_] = ndimage.binary_fill_holes(mask)
     return filled if strokes is None else (filled & (strokes != BACKGROUND_STROKE)) | foreground_of(strokes)
+
+
+def held_out_strokes(
+    labels: NDArray[np.integer[Any]], share: float, *, seed: int | tuple[int, ...] = 0, unmarked: int = 0
+) -> NDArray[np.bool_]:
+    """Choose whole strokes to keep from training, so that a loss on them says how the rest is learnt.
+
+    A stroke is one connected part of one label in one slice. Of each label at least one stroke stays.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (S, H, W)
+        Strokes, slice by slice.
+    share : float
+        About how many of the strokes of each label are held out.
+    seed : int or tuple of int
+        Of the choice.
+    unmarked : int
+        The label of what is not marked.
+
+    Returns
+    -------
+    ndarray of bool, shape (S, H, W)
+        True on the strokes that are held out.
+    """
+    rng = np.random.default_rng(seed)
+    in_slice = np.zeros((3, 3, 3), dtype=bool)
+    in_slice[1] = True
+    out = np.zeros(labels.shape, dtype=bool)
+    for value in np.unique(labels):
+        if value == unmarked:
+            continue
+        parts, number = ndimage.label(labels == value, structure=in_slice)
+        count = min(int(rng.binomial(number, share)), number - 1)
+        chosen = rng.permutation(number)[:count] + 1
+        out |= np.isin(parts, chosen)
+    return out
+
+
+GAMMA = 1e-4
+"""Weight of the even prior of a first mask from strokes: where no stroke reaches, nothing is claimed."""
+
+
+def first_mask_from_scribbles(
+    image: NDArray[Any],
+    strokes: NDArray[np.uint8],
+    spacing: tuple[float, float, float],
+    *,
+    values: Sequence[int] | None = None,
+    start: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Probability of each structure from strokes on one volume: the random walker with several labels.
+
+    Parameters
+    ----------
+    image : ndarray, shape (I, J, K)
+        Intensities.
+    strokes : ndarray, shape (I, J, K), uint8
+        0 = not marked, 255 = background, others are structures.
+    spacing : tuple of float
+        Voxel size; only its ratios count.
+    values : sequence of int, optional
+        The structures, in the order of the maps; default those that are marked, ascending.
+    start : ndarray, shape (C, I, J, K), optional
+        What this function returned before another stroke was added: the warm start.
+
+    Returns
+    -------
+    ndarray, shape (C, I, J, K), float32
+        The background's probability is one minus their sum.
+    """
+    if values is None:
+        values = [int(value) for value in np.unique(strokes) if value not in (0, BACKGROUND_STROKE)]
+    seeds = np.full(strokes.shape, FREE, dtype=np.int16)
+    seeds[strokes == BACKGROUND_STROKE] = BACKGROUND
+    for index, value in enumerate(values):
+        seeds[strokes == value] = index + 1
+    prior = np.full((len(values), *image.shape), 1e-3, dtype=np.float32)
+    step = np.asarray(spacing, dtype=np.float64)
+    scaled = scaled_intensity(image)
+    return random_walker(scaled, seeds, spacing=step / step.min(), beta=BETA, gamma=GAMMA, prior=prior, start=start, tol=1e-2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -32,3 +33,54 @@ def partial_cross_entropy_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """
     total = functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     return total / (labels != IGNORE).sum().clamp(min=1)
+
+
+def weighted_partial_cross_entropy_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    r"""Partial cross-entropy in which every class counts the same, however few voxels of it are marked.
+
+    .. math::
+
+        L = -\frac1n \sum_i \sum_c \frac{n}{n_c} y_{ic} \log p_{ic}
+          = \sum_{c: n_c > 0} \mathrm{mean}_{i: y_i = c} (-\log p_{ic})
+
+    with :math:`n_c` labelled voxels of class c in the batch and :math:`n = \sum_c n_c`.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (B, K, ...)
+        Before the softmax.
+    labels : Tensor of int64, shape (B, ...)
+        Class, or `IGNORE`.
+
+    Returns
+    -------
+    Tensor, scalar
+        0, with a gradient of 0, without a label.
+
+    References
+    ----------
+    Valvano et al., IEEE TMI 2021; authors' code, which divides by all voxels of the batch instead of the labelled ones. With
+    the dynamic weight, which divides by this loss, the factor between the two cancels.
+    """
+    classes = logits.shape[1]
+    each = functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none").reshape(-1)
+    flat = labels.reshape(-1)
+    known = flat != IGNORE
+    counts = torch.bincount(flat[known], minlength=classes)
+    weights = 1 / counts.clamp(min=1).to(each.dtype)
+    return (each * weights[flat.clamp(min=0)] * known).sum()
+
+
+def balanced_error(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of 1 - p over the labelled voxels of each class, and how many these are; both of shape (K,).
+
+    For choosing weights on strokes that were held out: unlike the cross-entropy it does not explode where the network is sure.
+    """
+    classes = logits.shape[1]
+    flat = labels.reshape(-1)
+    known = flat != IGNORE
+    p = logits.softmax(1).movedim(1, -1).reshape(-1, classes)[known]
+    y = flat[known]
+    errors = 1 - p.gather(1, y[:, None])[:, 0]
+    sums = torch.zeros(classes, dtype=errors.dtype, device=errors.device).index_add_(0, y, errors)
+    return sums, torch.bincount(y, minlength=classes)

@@ -1,0 +1,234 @@
+"""Slices to masks for every method that learns slices from strokes, and the first mask where nothing was learnt yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..arrays.scribbles import first_mask_from_scribbles
+from ..errors import DataError, PromptError
+from ..method import Preview, Result
+from ..networks.slice_unet import padded
+from ..prompts import BACKGROUND_STROKE
+from .devices import pick_device
+from .stacks import Cut, Frame, check_thickness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from ..case import Case
+    from ..method import Weights
+    from ..prompts import Structure
+    from .slice_recipe import SliceRecipe
+
+Segmented = tuple[Tensor, tuple[Tensor, ...]]
+
+
+def forward(network: nn.Module, images: Tensor) -> Segmented:
+    """Logits as float32, and attentions; in bfloat16 on a GPU."""
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=images.device.type == "cuda"):
+        logits, attentions = network(images)
+    return logits.float(), attentions
+
+
+def predict_slices(
+    case: Case, weights: Weights, new_segmentor: Callable[[Mapping[str, Any]], nn.Module]
+) -> tuple[Result, nn.Module | None]:
+    """Segment one case; weights without tensors give the first mask from the case's own strokes.
+
+    What the user has marked keeps its mark.
+
+    Parameters
+    ----------
+    case, weights
+        As `napari_weakseg.method.Method.predict` takes them.
+    new_segmentor : callable
+        Builds the network from the weights' meta.
+
+    Returns
+    -------
+    Result
+        With the maps ``"probability <structure>"``, ``"uncertainty"`` (1 minus the largest probability) and, where the network
+        has gates, ``"attention 1/1"`` to ``"attention 1/8"``.
+    Module or None
+        The segmentor, for what a room wants to know beyond that.
+
+    Raises
+    ------
+    DataError, PromptError
+        Weights for other channels, damaged ones, or a first mask without strokes.
+    """
+    recipe: Any = weights.recipe
+    notes = tuple(weights.meta.get("notes", ()))
+    if not weights.tensors:
+        return _result(case, weights.structures, first_maps(case, weights.structures), {}, notes), None
+    meta = checked_meta(weights)
+    if len(case.channels) != meta["channels"]:
+        raise DataError(
+            f"{case.id} has {len(case.channels)} channels and the network learnt from {meta['channels']}; give the same."
+        )
+    device, device_note = pick_device(recipe.device)
+    notes += (device_note,) if device_note and device_note not in notes else ()
+    segmentor = new_segmentor(meta).to(device)
+    load({"segmentor": segmentor}, weights)
+    frame = Frame(int(meta["slice_axis"]), float(meta["grid_spacing"]))
+    maps, attentions, device_note = segmented(segmentor, case, frame, int(meta["classes"]), recipe, device)
+    names = [f"attention 1/{2**level}" for level in range(len(attentions))]
+    notes += (device_note,) if device_note else ()
+    return _result(case, weights.structures, maps, dict(zip(names, attentions, strict=True)), notes), segmentor
+
+
+def _result(
+    case: Case, structures: tuple[Structure, ...], maps: NDArray[np.float32], more: Mapping[str, Any], notes: tuple[str, ...]
+) -> Result:
+    values = np.array([0, *(structure.value for structure in structures)], dtype=np.uint8)
+    labels = values[maps.argmax(axis=0)]
+    if case.scribbles is not None:
+        strokes = case.scribbles.labels
+        labels = np.where(strokes == 0, labels, np.where(strokes == BACKGROUND_STROKE, 0, strokes)).astype(np.uint8)
+    shown = {f"probability {structure.name}": maps[index + 1] for index, structure in enumerate(structures)}
+    doubt = 1 - maps.max(axis=0)
+    if not labels.any():
+        notes += ("the mask is empty: nothing was found.",)
+    return Result(
+        case.volume.with_array(labels),
+        structures,
+        {**shown, "uncertainty": doubt, **more},
+        {"doubt": float(doubt.mean())},
+        {},
+        notes,
+    )
+
+
+def checked_meta(weights: Weights) -> Mapping[str, Any]:
+    """The weights' description, with everything in range that a network is built from.
+
+    Raises
+    ------
+    DataError
+    """
+    meta = weights.meta
+    ranges = {"channels": (1, 64), "classes": (2, 255), "filters": (2, 256), "slice_axis": (0, 2), "grid_spacing": (0, 100)}
+    try:
+        good = all(low <= float(meta[name]) <= high for name, (low, high) in ranges.items())
+        good &= meta["dimensions"] in ("2D", "3D") and int(meta["classes"]) == len(weights.structures) + 1
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"the weights lack what a network is built from ({error}); train again.") from error
+    if not good:
+        raise DataError("the weights describe a network that cannot be built; train again.")
+    return meta
+
+
+def load(modules: Mapping[str, nn.Module], weights: Weights) -> None:
+    """Give modules their tensors; one that the weights do not have keeps its own.
+
+    Raises
+    ------
+    DataError
+        Tensors of another network.
+    """
+    for name, module in modules.items():
+        start = f"{name}."
+        own = {key[len(start) :]: torch.from_numpy(np.array(v)) for key, v in weights.tensors.items() if key.startswith(start)}
+        expected = module.state_dict()
+        if not own and name != "segmentor":
+            continue
+        if set(own) != set(expected) or any(own[key].shape != value.shape for key, value in expected.items()):
+            raise DataError("the weights are those of another network (channels, structures or filters differ); train anew.")
+        module.load_state_dict(own)
+
+
+@torch.inference_mode()
+def segmented(
+    segmentor: nn.Module, case: Case, frame: Frame, classes: int, recipe: SliceRecipe, device: torch.device
+) -> tuple[NDArray[np.float32], NDArray[np.float32], str]:
+    """Class probabilities (K, I, J, K') and the gates' openings (levels, I, J, K') on the volume's grid, and a note.
+
+    The note says that memory ran out on the device and the CPU took over.
+    """
+    cut = Cut(case.volume, frame)
+    check_thickness(cut, case, recipe)
+    image = torch.from_numpy(np.stack([cut.image(channel.array) for channel in case.channels.values()]))
+    segmentor.eval()
+    whole = _volumes if recipe.dimensions == "3D" else _slices
+    note = ""
+    try:
+        maps = whole(segmentor, image, recipe, device)
+    except torch.OutOfMemoryError:
+        if device.type == "cpu":
+            raise
+        maps = whole(segmentor.to("cpu"), image, recipe, torch.device("cpu"))
+        segmentor.to(device)
+        note = f"the memory of the {device.type} device was not enough; the CPU segmented this volume."
+    back = cut.back(maps)
+    return back[:classes], back[classes:], note
+
+
+def _outputs(segmentor: nn.Module, images: Tensor) -> Tensor:
+    """Probabilities (B, K, ...), and behind them how far each gate is open at full resolution (B, levels, ...)."""
+    x, back = padded(images)
+    logits, attentions = forward(segmentor, x)
+    open_share = [1 - attention[:, :1].float() for attention in attentions]
+    grown = [
+        nn.functional.interpolate(one, x.shape[2:], mode="bilinear" if x.ndim == 4 else "trilinear", align_corners=False)
+        for one in open_share
+    ]
+    return torch.cat([logits.softmax(1), *grown], dim=1)[back]
+
+
+def _slices(segmentor: nn.Module, image: Tensor, recipe: SliceRecipe, device: torch.device) -> Tensor:
+    """(C, S, H, W) to maps (S, M, H, W), some slices at a time."""
+    parts = torch.split(image.movedim(1, 0), recipe.batch)
+    return torch.cat([_outputs(segmentor, part.to(device)).cpu() for part in parts])
+
+
+def _volumes(segmentor: nn.Module, image: Tensor, recipe: SliceRecipe, device: torch.device) -> Tensor:
+    """(C, S, H, W) to maps (S, M, H, W), by a sliding window that is as large as in training."""
+    from monai.inferers import sliding_window_inference
+
+    def outputs(part: Tensor) -> Tensor:
+        return _outputs(segmentor, part)
+
+    # two windows at a time: a batch of one takes the CPU's slow convolution
+    maps: Tensor = sliding_window_inference(
+        image[None],
+        recipe.window,
+        2,
+        outputs,
+        overlap=0.25,
+        mode="gaussian",
+        padding_mode="replicate",
+        sw_device=device,
+        device="cpu",
+    )
+    return maps[0].movedim(1, 0)
+
+
+def first_maps(case: Case, structures: tuple[Structure, ...]) -> NDArray[np.float32]:
+    """Class probabilities (K, I, J, K') from the case's own strokes, the background first.
+
+    Raises
+    ------
+    PromptError
+        It has none.
+    """
+    if case.scribbles is None:
+        raise PromptError(f"{case.id} has no strokes; draw some, or give trained weights.")
+    strokes = case.scribbles.checked(case.volume).labels
+    values = [structure.value for structure in structures]
+    maps = first_mask_from_scribbles(case.volume.array, strokes, case.volume.spacing, values=values)
+    return np.concatenate([np.clip(1 - maps.sum(axis=0, keepdims=True), 0, 1), maps])
+
+
+def as_preview(maps: NDArray[np.float32], case: Case, structures: tuple[Structure, ...]) -> Preview:
+    """Class probabilities as a preview, whose threshold of 0.5 then means: more probable than the background.
+
+    p_c / (p_c + p_0) is above 0.5 just there, and puts the structures in the same order as p_c does.
+    """
+    share = maps[1:] / np.maximum(maps[1:] + maps[:1], 1e-12)
+    return Preview(share.astype(np.float32), (0, 0, 0), case.volume.shape, structures)

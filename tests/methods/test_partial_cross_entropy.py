@@ -1,0 +1,115 @@
+"""The baseline: its loss by hand, a training in seconds, full supervision as its ceiling."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from napari_weakseg.arrays.metrics import dice
+from napari_weakseg.methods import new_recipe
+from napari_weakseg.methods.partial_cross_entropy import fit, predict
+from napari_weakseg.training.partial_losses import (
+    IGNORE,
+    balanced_error,
+    partial_cross_entropy_loss,
+    weighted_partial_cross_entropy_loss,
+)
+from toy_cohort import toy_case
+
+TINY = {"filters": 6, "size": 32, "batch": 4, "device": "cpu", "max_seconds": 1e6, "preview_seconds": 0, "learning_rate": 5e-3}
+
+
+def trained(cases, *, validation=(), **changes):
+    steps = []
+    recipe = new_recipe("partial_cross_entropy", **{**TINY, **changes})
+    generator = fit(cases, recipe, validation=validation)
+    while True:
+        try:
+            steps.append(next(generator))
+        except StopIteration as finished:
+            return steps, finished.value
+
+
+def two_voxels():
+    """Three marked voxels of two classes and one that is not: p of the right class is 1/2, 1/2 and 1/4."""
+    logits = torch.tensor([[[0.0, 0.0, math.log(3.0), 9.0]], [[0.0, 0.0, 0.0, 0.0]]]).transpose(0, 1)
+    return logits[:, :, None], torch.tensor([[[0, 0, 1, IGNORE]]])
+
+
+def test_partial_cross_entropy_by_hand():
+    logits, labels = two_voxels()
+    loss = partial_cross_entropy_loss(logits, labels)
+    assert loss.item() == pytest.approx((2 * math.log(2) + math.log(4)) / 3)
+
+
+def test_balanced_cross_entropy_by_hand():
+    """n = 3, n_0 = 2, n_1 = 1: (1/3) (3/2 (ln 2 + ln 2) + 3 ln 4) = ln 2 + ln 4."""
+    logits, labels = two_voxels()
+    assert weighted_partial_cross_entropy_loss(logits, labels).item() == pytest.approx(math.log(2) + math.log(4))
+    nothing = torch.full_like(labels, IGNORE)
+    logits.requires_grad_(True)
+    loss = weighted_partial_cross_entropy_loss(logits, nothing)
+    loss.backward()
+    assert loss.item() == 0
+    assert (logits.grad == 0).all()
+
+
+def test_error_on_held_out_strokes_by_hand():
+    sums, counts = balanced_error(*two_voxels())
+    torch.testing.assert_close(sums, torch.tensor([1.0, 0.75]))
+    assert counts.tolist() == [2, 1]
+
+
+def test_full_supervision_is_learnt_in_seconds():
+    cases = [toy_case(n) for n in range(4)]
+    steps, weights = trained(cases, supervision="masks", steps=60, stop_after=(60,))
+    assert steps[0].preview is not None
+    unseen = toy_case(20, strokes=False)
+    result = predict(unseen, weights)
+    for value in (1, 2):
+        assert dice(result.labels == value, unseen.reference.array == value) > 0.85
+    assert not [name for name in result.maps if name.startswith("attention")]
+
+
+def test_the_same_seed_gives_the_same_mask():
+    cases = [toy_case(0)]
+    masks = [predict(cases[0], trained(cases, steps=3)[1]).mask.sha256 for _ in range(2)]
+    assert masks[0] == masks[1]
+
+
+def test_weights_are_chosen_by_strokes_of_the_validation_cases_and_their_masks_are_never_read():
+    validation = toy_case(9)
+    blind = type(validation)(validation.id, validation.channels, scribbles=validation.scribbles)
+    steps, weights = trained([toy_case(0)], validation=[blind], steps=6)
+    errors = [step.scores["held-out strokes"] for step in steps[1:]]
+    assert weights.meta["held_out_error"] == pytest.approx(min(errors), rel=1e-6)
+
+
+def test_held_out_strokes_choose_the_weights_where_there_is_no_validation_case():
+    steps, weights = trained([toy_case(n) for n in range(3)], hold_out=0.3, steps=4)
+    assert "held-out strokes" in steps[-1].scores
+    assert 0 <= weights.meta["held_out_error"] <= 1
+
+
+def test_strokes_and_full_masks_may_be_mixed():
+    """A full mask is a stroke over every voxel."""
+    import dataclasses
+
+    case = toy_case(1)
+    full = np.where(case.reference.array == 0, 255, case.reference.array).astype(np.uint8)
+    both = [toy_case(0), dataclasses.replace(case, scribbles=dataclasses.replace(case.scribbles, labels=full))]
+    steps, _ = trained(both, steps=2)
+    assert np.isfinite(steps[-1].scores["cross-entropy"])
+
+
+def test_a_structure_without_a_stroke_is_said():
+    import dataclasses
+
+    case = toy_case(0)
+    labels = np.where(case.scribbles.labels == 2, 0, case.scribbles.labels)
+    poor = dataclasses.replace(case, scribbles=dataclasses.replace(case.scribbles, labels=labels))
+    _, weights = trained([poor], steps=1)
+    assert any("no stroke marks core" in note for note in weights.meta["notes"])
