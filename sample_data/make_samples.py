@@ -1,7 +1,7 @@
-"""Make the sample volumes that ship with napari-weakseg: a brain-like MRI and an abdomen-like CT, with masks and marks.
+"""Make the sample volumes that ship with napari-weakseg: a brain-like MRI, an abdomen-like CT, and a small cohort of heads.
 
-Nobody was scanned: both are drawn from signed distances and band-limited noise (`shapes.py`, `brain.py`,
-`abdomen.py`), with numpy and scipy alone. Everything random comes from `SEED`, so the same versions make the same
+Nobody was scanned: all are drawn from signed distances and band-limited noise (`shapes.py`, `brain.py`,
+`abdomen.py`, `cohort.py`), with numpy and scipy alone. Everything random comes from `SEED`, so the same versions make the same
 voxels::
 
     python sample_data/make_samples.py            # writes into src/napari_weakseg/samples
@@ -23,9 +23,11 @@ import nibabel as nib
 import numpy as np
 from abdomen import make_abdomen
 from brain import make_brain
+from cohort import TESTING, TRAINING, make_case
 from scipy import ndimage
 
 from napari_weakseg.arrays.extreme_points import simulate_points
+from napari_weakseg.io.cohort import write_cohort as write_cohort_file
 from napari_weakseg.prompts import BACKGROUND_STROKE, ExtremePoints, Structure
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ STRUCTURES = {
     "brain_mri": (Structure("lesion", 1, concept=("SCT", "52988006", "Lesion")),),
     "abdomen_ct": (Structure("liver", 1), Structure("right kidney", 2)),
 }
+COHORT = "brain_cohort"
 MAKERS = {"brain_mri": make_brain, "abdomen_ct": make_abdomen}
 
 
@@ -122,14 +125,61 @@ def voxel_hash(array: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
+def make_cohort() -> dict[str, dict[str, Any]]:
+    """The small cohort: ``image``, ``mask`` and ``affine`` of every case, by id."""
+    made = (make_case(number, SEED) for number in range(TRAINING + TESTING))
+    return {f"case_{n:02d}": dict(zip(("image", "mask", "affine"), case, strict=True)) for n, case in enumerate(made)}
+
+
+def write_cohort(cases: dict[str, dict[str, Any]], folder: Path) -> None:
+    """Images, masks (for scoring alone), the table of labels per slice, and the cohort file that names them."""
+    folder.mkdir(exist_ok=True)
+    rows, entries = ["case,slice,class"], []
+    for number, (name, parts) in enumerate(cases.items()):
+        for part, suffix in (("image", ""), ("mask", "_mask")):
+            write_image(parts[part], parts["affine"], folder / f"{name}{suffix}.nii.gz")
+        shown = parts["mask"].any(axis=(0, 1))
+        rows += [f"{name},{k},{'lesion' if here else 'normal'}" for k, here in enumerate(shown)]
+        entry = {"id": name, "image": f"{name}.nii.gz", "image_label": "labels.csv", "label": f"{name}_mask.nii.gz"}
+        entries.append((number < TRAINING, entry))
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    data = {
+        "name": "brain_cohort",
+        "channels": ["flair"],
+        "structures": [{"name": "lesion", "value": 1}],
+        "image_classes": ["normal", "lesion"],
+        "slice_axis": 2,
+        "training": [entry for learnt, entry in entries if learnt],
+        "validation": [],
+        "testing": [entry for learnt, entry in entries if not learnt],
+        "unpaired_masks": [],
+    }
+    write_cohort_file(data, folder / "cohort.json")
+
+
+def check_cohort(cases: dict[str, dict[str, Any]], folder: Path) -> list[str]:
+    """The cases whose voxels differ from the files in `folder`."""
+    return [
+        f"{name} {part}"
+        for name, parts in cases.items()
+        for part, suffix in (("image", ""), ("mask", "_mask"))
+        if voxel_hash(np.asanyarray(nib.load(folder / f"{name}{suffix}.nii.gz").dataobj)) != voxel_hash(parts[part])
+    ]
+
+
+def write_image(array: NDArray[Any], affine: NDArray[np.float64], path: Path) -> None:
+    """One NIfTI file; gzip without a time stamp, so that the same voxels give the same bytes."""
+    picture = nib.Nifti1Image(array, affine)
+    picture.set_sform(affine, code=1)
+    picture.set_qform(affine, code=1)
+    picture.header.set_xyzt_units("mm")
+    path.write_bytes(gzip.compress(picture.to_bytes(), compresslevel=9, mtime=0))
+
+
 def write(name: str, parts: dict[str, Any], folder: Path) -> None:
-    """One sample's four files; gzip without a time stamp, so that the same voxels give the same bytes."""
+    """One sample's four files."""
     for part, suffix in (("image", ""), ("mask", "_mask"), ("scribbles", "_scribbles")):
-        picture = nib.Nifti1Image(parts[part], parts["affine"])
-        picture.set_sform(parts["affine"], code=1)
-        picture.set_qform(parts["affine"], code=1)
-        picture.header.set_xyzt_units("mm")
-        (folder / f"{name}{suffix}.nii.gz").write_bytes(gzip.compress(picture.to_bytes(), compresslevel=9, mtime=0))
+        write_image(parts[part], parts["affine"], folder / f"{name}{suffix}.nii.gz")
     (folder / f"{name}_points.json").write_text(json.dumps(parts["points"]) + "\n", encoding="utf-8")
 
 
@@ -178,19 +228,25 @@ def main() -> int:
     """Make both samples, write or compare them; exit code 1 where something differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with the shipped files, write nothing")
-    parser.add_argument("--only", choices=sorted(MAKERS), help="one sample alone (no contact sheet)")
+    parser.add_argument("--only", choices=[*sorted(MAKERS), COHORT], help="one sample alone (no contact sheet)")
     parser.add_argument("--folder", type=Path, default=SHIPPED, help="where the files lie (default: the package's samples)")
     options = parser.parse_args()
-    names = [options.only] if options.only else list(MAKERS)
-    samples = {name: make(name) for name in names}
+    names = [options.only] if options.only else [*MAKERS, COHORT]
+    samples = {name: make(name) for name in names if name != COHORT}
+    cases = make_cohort() if COHORT in names else {}
     if options.check:
         different = {name: check(name, parts, options.folder) for name, parts in samples.items()}
+        if cases:
+            different[COHORT] = check_cohort(cases, options.folder / COHORT)
         for name, found in different.items():
             print(f"{name}: {'same as shipped' if not found else 'differs in ' + ', '.join(found)}")
         return 1 if any(different.values()) else 0
     for name, parts in samples.items():
         write(name, parts, options.folder)
         print(f"{name}: {parts['image'].shape}, mask {np.bincount(parts['mask'].ravel())[1:].tolist()} voxels")
+    if cases:
+        write_cohort(cases, options.folder / COHORT)
+        print(f"{COHORT}: {len(cases)} cases, {sum(parts['mask'].any() for parts in cases.values())} with a lesion")
     if not options.only:
         draw_sheet(samples, HERE / "contact_sheet.png")
     return 0

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
-from napari_weakseg.method import Card, Result, Weights
+from napari_weakseg.method import Card, Result, Step, TrainingState, Weights
 from napari_weakseg.plugin.explanation import Explanation
 from napari_weakseg.prompts import Structure
-from napari_weakseg.recipe import Recipe
+from napari_weakseg.recipe import Recipe, knob
 
 CLASSES = ("normal", "lesion")
 LESION = Structure("lesion", 1)
@@ -52,6 +54,47 @@ def classify(volume, slice_axis=2):
             "decision bias normal": np.array([-BIAS]),
         },
     )
+
+
+card = Card("fake_classifier", "Image labels", ("image_label",))
+gates: dict[str, threading.Event] = {}
+"""``"hold"`` makes a fit wait in front of every step until it is set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeClassifierRecipe(Recipe):
+    """Settings of the fake."""
+
+    steps: int = knob(6, min=1, max=10000, tooltip="Steps")
+
+
+recipe_class = FakeClassifierRecipe
+
+
+def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None):
+    """Count the labels, step by step; a stop in between can be resumed."""
+    state = checkpoints.latest() if checkpoints is not None else None
+    done = 0 if state is None else int(state.tensors["done"])
+    if state is None:
+        for case in cases:
+            assert case.image_label is not None
+    learnt = Weights("fake_classifier", recipe, (LESION,), {"done": np.array(done)}, {"channels": ["flair"], "slice_axis": 2})
+    while done < recipe.steps:
+        if "hold" in gates:
+            gates["hold"].wait(20)
+        done += 1
+        learnt = Weights("fake_classifier", recipe, (LESION,), {"done": np.array(done)}, learnt.meta)
+        if checkpoints is not None:
+            checkpoints.save(TrainingState(learnt, {"done": np.array(done)}, {"stage": "train", "index": done}))
+        yield Step(
+            "train", done, recipe.steps, {"loss": 1 / done, "accuracy": 1 - 1 / (1 + done)}, progress=done / recipe.steps
+        )
+    return learnt
+
+
+def predict(case, weights):
+    """Bright voxels are lesion."""
+    return classify(case.volume)
 
 
 class FakeTrained:

@@ -9,7 +9,7 @@ import pytest
 
 from napari_weakseg.cli import main
 from napari_weakseg.io.nifti import read_mask
-from napari_weakseg.samples import list_samples, read_sample, sample_path
+from napari_weakseg.samples import COHORT, cohort_files, list_samples, read_sample, sample_path
 
 
 @pytest.mark.slow
@@ -48,6 +48,8 @@ def test_samples_are_copied_but_never_over_other_files(tmp_path, capsys):
         for part in ("image", "mask", "points", "scribbles"):
             source = sample_path(name, part)
             assert (folder / source.name).read_bytes() == source.read_bytes()
+    for source in cohort_files():
+        assert (folder / COHORT / source.name).read_bytes() == source.read_bytes()
     (folder / "brain_mri_mask.nii.gz").write_bytes(b"mine")
     capsys.readouterr()
     assert main(["sample-data", str(folder)]) == 2

@@ -58,23 +58,74 @@ def run_demo(screen: Screen, folder: Path, *, window: bool = True, max_seconds: 
     return masks
 
 
+def _classify(screen: Screen, folder: Path, max_seconds: float) -> None:
+    """From a table of labels to masks: train a classifier on the sample cohort, and draw what it decides from."""
+    from .api import predict, train
+    from .io.cohort import read_cohort
+    from .io.predictions import write_prediction
+    from .methods import new_recipe
+    from .overview import write_heatmap_overview
+    from .samples import COHORT, cohort_files
+
+    _copied({folder / COHORT / source.name: source.read_bytes() for source in cohort_files()})
+    cohort = read_cohort(folder / COHORT / "cohort.json", references=True)
+    recipe = new_recipe("explainable_heatmap", max_seconds=max_seconds, working_size=0, epochs=60)
+    screen.err.print(f"{COHORT}: {len(cohort.training)} heads to learn from, a label per slice and nothing drawn")
+    with screen.progress() as show:
+        weights = train(cohort, recipe, on_step=show)
+    rows: list[tuple[str, ...]] = []
+    for case in cohort.testing:
+        result = predict(weights, case)
+        write_prediction(result, folder / f"{COHORT}_results", case.id)
+        picture = folder / f"{COHORT}_results" / f"{case.id}.png"
+        chance = result.scores["probability lesion"]
+        write_heatmap_overview(
+            picture, case.volume, result, "lesion", reference=case.reference, title=f"{case.id}: lesion {chance:.2f}"
+        )
+        rows.append(_heatmap_row(case, result))
+    screen.table(("volume", "lesion", "slices right", "Dice heatmap", "Dice refined"), rows)
+
+
+def _heatmap_row(case: Case, result: Result) -> tuple[str, ...]:
+    """How good the classes of the slices and the masks of one case are; no mask is right where there is no lesion."""
+    import numpy as np
+
+    from .arrays.metrics import dice
+
+    assert case.reference is not None
+    wanted = case.reference.array == 1
+    guessed = result.tables["slice probabilities"].argmax(axis=1) == 1
+    right = int((guessed == wanted.any(axis=(0, 1))).sum())
+    drawn = [np.asarray(result.maps["heatmap mask"]) == 1, result.labels == 1]
+    scores = [f"{dice(mask, wanted):.3f}" if wanted.any() else f"{int(mask.sum())} voxels" for mask in drawn]
+    return (case.id, f"{result.scores['probability lesion']:.2f}", f"{right} of {len(guessed)}", *scores)
+
+
 def copy_samples(folder: Path) -> list[Path]:
-    """Copy the samples' files into `folder`; files of the same name that differ are not replaced.
+    """Copy the samples' files into `folder`, the cohort into a folder of its own; no other file of that name is replaced.
 
     Raises
     ------
     DataError
         A file of that name and other content is there, or the folder cannot be written.
     """
-    from .io.atomic import write_atomically
-    from .samples import list_samples, sample_path
+    from .samples import COHORT, cohort_files, list_samples, sample_path
 
-    _make_folder(folder)
     sources = [sample_path(name, part) for name in list_samples() for part in ("image", "mask", "points", "scribbles")]
     contents = {folder / source.name: source.read_bytes() for source in sources}
+    contents |= {folder / COHORT / source.name: source.read_bytes() for source in cohort_files()}
+    return _copied(contents)
+
+
+def _copied(contents: dict[Path, bytes]) -> list[Path]:
+    """Write files; none over another one of that name."""
+    from .io.atomic import write_atomically
+
     for target, content in contents.items():
         if target.exists() and target.read_bytes() != content:
             raise DataError(f"{target.name} is there already with other content; choose another folder.")
+    for folder in {target.parent for target in contents}:
+        _make_folder(folder)
     return [write_atomically(target, content) for target, content in contents.items()]
 
 

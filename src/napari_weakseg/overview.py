@@ -146,6 +146,100 @@ def write_overview(
     return write_atomically(path, stream.getvalue())
 
 
+def write_heatmap_overview(
+    path: str | os.PathLike[str],
+    volume: Volume,
+    result: Result,
+    name: str,
+    *,
+    slice_axis: int = 2,
+    reference: Volume | None = None,
+    slices: int = 3,
+    title: str = "",
+) -> Path:
+    """Draw what a classifier decided from: image, heatmap with the places that decided, and mask, slice by slice.
+
+    Parameters
+    ----------
+    path : path
+        Where to; replaced atomically.
+    volume : Volume
+        The image.
+    result : Result
+        With ``heatmap <name>`` among its maps; its mask is drawn as a solid line.
+    name : str
+        The class.
+    slice_axis : int
+        Array axis along which slices were classified.
+    reference : Volume, optional
+        Reference mask, drawn as a thin magenta line: no method has seen it.
+    slices : int
+        How many rows; the slices with most of the reference, of the mask or of the heatmap.
+    title : str
+        First line of the picture.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from .io.atomic import write_atomically
+
+    view = _View.of(volume)
+    normal = int(view.order[slice_axis, 0])
+    across, down = (axis for axis in range(3) if axis != normal)
+    image, heat = view.turn(np.asarray(volume.array)), view.turn(np.asarray(result.maps[f"heatmap {name}"]))
+    masks = {"mask": view.turn(result.labels)} | ({} if reference is None else {"reference": view.turn(reference.array)})
+    shown = _fullest(masks, heat, normal, slices)
+    low, high = (float(n) for n in np.percentile(image[np.isfinite(image)], (1, 99.8)))
+    coldest, hottest = float(np.median(heat)), float(heat.max())
+    table = np.asarray(result.tables.get(f"decision points {name}", np.zeros((0, 5))))
+    places = view.turn_points(table[:, :3])
+    figure = Figure(figsize=(11, 3.7 * len(shown) + 0.8), dpi=90, facecolor="black", layout="constrained")
+    FigureCanvasAgg(figure)
+    for row, index in enumerate(shown):
+        for column, what in enumerate(("image", "heatmap and the places that decided", "mask")):
+            axes = figure.add_subplot(len(shown), 3, 1 + column + 3 * row)
+            axes.set_axis_off()
+            aspect = view.spacing[down] / view.spacing[across]
+            cut = np.moveaxis(image, normal, 0)[index].T
+            axes.imshow(cut, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
+            if column == 1:
+                warm = np.clip((np.moveaxis(heat, normal, 0)[index].T - coldest) / max(hottest - coldest, 1e-9), 0, 1)
+                axes.imshow(warm, cmap="magma", vmin=0, vmax=1, alpha=0.85 * warm, aspect=aspect, interpolation="nearest")
+                _draw_decision(axes, places, table[:, 3], normal, across, down, index)
+            if column == 2:
+                _draw_masks(axes, masks, normal, index, {s.value: s.colour for s in result.structures})
+            _letter(axes, across, down, view.letters)
+            if row == 0:
+                axes.set_title(what, color="white", fontsize=12)
+    handles = _legend(masks, result, with_points=False)
+    place: dict[str, Any] = {"fontsize": 12, "labelcolor": "white", "facecolor": "black", "edgecolor": "0.4"}
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, **place)
+    figure.suptitle(_plain(title or volume.name), color="white", fontsize=13)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": "napari-weakseg"})
+    return write_atomically(path, stream.getvalue())
+
+
+def _fullest(masks: Mapping[str, NDArray[Any]], heat: NDArray[Any], normal: int, count: int) -> list[int]:
+    """The slices to show, in their order: those with most of the reference, else of the mask, else the hottest."""
+    others = tuple(axis for axis in range(3) if axis != normal)
+    drawn = next((masks[name] != 0 for name in ("reference", "mask") if name in masks and masks[name].any()), None)
+    amount = heat.max(axis=others) if drawn is None else drawn.sum(axis=others)
+    best = np.argsort(-amount, kind="stable")[:count]
+    return sorted(int(index) for index in best if drawn is None or amount[index] > 0)
+
+
+def _draw_decision(
+    axes: Axes, places: NDArray[Any], amounts: NDArray[Any], normal: int, across: int, down: int, index: int
+) -> None:
+    """The places on this slice: orange raises the score, blue lowers it, larger counts more."""
+    here = np.abs(places[:, normal] - index) <= 0.5
+    spots, values = places[here], amounts[here]
+    size = 8 + 90 * np.abs(values) / max(float(np.abs(amounts).max(initial=0)), 1e-9)
+    colours = np.where(values >= 0, "#E69F00", "#56B4E9")
+    axes.scatter(spots[:, across], spots[:, down], s=size, c=colours, edgecolors="white", linewidths=0.7, zorder=3)
+
+
 def _focus(masks: Mapping[str, NDArray[Any]], places: NDArray[Any], view: _View) -> tuple[list[int], NDArray[np.int64]]:
     """The slice per axis that shows most of the object, and the box to enlarge, shape (2, 3), ends included."""
     drawn = next(

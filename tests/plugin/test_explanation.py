@@ -33,7 +33,18 @@ def test_the_mask_is_empty_where_the_class_is_not_predicted(explained):
     assert 0 < predicted.sum() < len(predicted)
     per_slice = np.moveaxis(allowed, explained.slice_axis, 0)
     assert not per_slice[~predicted].any()
-    assert per_slice[predicted].all()
+    assert np.array_equal(per_slice[predicted], np.moveaxis(explained.body, explained.slice_axis, 0)[predicted])
+
+
+def test_the_runs_own_threshold_is_taken_where_it_says_one(explained):
+    result = replace(explained.result, scores={**explained.result.scores, "threshold lesion": 0.125})
+    assert Explanation(explained.volume, result, explained.slice_axis).threshold("lesion") == 0.125
+    assert np.isfinite(explained.threshold("lesion"))
+
+
+def test_further_maps_are_no_classes(explained):
+    more = {**explained.result.maps, "heatmap mask": np.zeros(explained.volume.shape, np.float32)}
+    assert Explanation(explained.volume, replace(explained.result, maps=more)).mapped == ("normal", "lesion")
 
 
 def test_the_first_class_shown_is_one_that_a_mask_is_drawn_of(explained):
@@ -60,6 +71,9 @@ def test_a_volume_that_was_judged_as_a_whole(blob):
     assert not explained.predicted("normal").any()
     assert explained.decision("lesion", 3).contributions.shape == (3 * volume.shape[2],)
     assert 0 <= explained.best_slice("lesion") < volume.shape[2]
+    whole = Explanation(volume, result, by_slice=False)  # every slice has a probability, and the volume was judged
+    assert len(set(whole.predicted("lesion"))) == 1
+    assert len(whole.decision("lesion", 3).contributions) == 3 * volume.shape[2]
 
 
 def test_only_the_heaviest_places_are_kept_where_there_are_many(explained):

@@ -66,13 +66,27 @@ def test_the_threshold_draws_what_lies_above_it_and_nothing_where_the_class_is_n
     for value in (desk.automatic["lesion"], 0.3, -5.0):
         desk.set_threshold(value)
         drawn = desk.layers.grid.to_volume(layer.data)
-        assert np.array_equal(drawn == 1, (heat > value) & predicted[None, None, :])
+        assert np.array_equal(drawn == 1, (heat > value) & predicted[None, None, :] & desk.explanation.body)
         assert desk.size() == (int((drawn > 0).sum()), int((drawn > 0).any(axis=(0, 1)).sum()))
 
 
 def test_the_automatic_threshold_finds_the_blob(desk, blob):
     found, wanted = desk.mask(), blob[1].array.astype(bool)
-    assert 2 * (found & wanted).sum() / (found.sum() + wanted.sum()) > 0.8
+    assert 2 * (found & wanted).sum() / (found.sum() + wanted.sum()) > 0.65
+
+
+def test_the_boundary_on_the_image_replaces_the_threshold_until_the_slider_moves(desk, blob):
+    threshold_alone = desk.mask()
+    desk.show_refined(desk.boundary()())
+    wanted = blob[1].array.astype(bool)
+    dice = [2 * (m & wanted).sum() / (m.sum() + wanted.sum()) for m in (threshold_alone, desk.mask())]
+    assert dice[1] >= dice[0] > 0.65
+    assert desk.refined
+    assert desk.size() == (int(desk.mask().sum()), int(desk.mask().any(axis=(0, 1)).sum()))
+    assert np.array_equal(desk.layers.grid.to_volume(_layer(desk, "heatmap mask").data) > 0, desk.mask())
+    desk.set_threshold(desk.threshold)
+    assert not desk.refined
+    assert np.array_equal(desk.mask(), threshold_alone)
 
 
 def test_decision_points_are_sized_and_coloured_by_what_they_add(desk):

@@ -9,8 +9,9 @@ import pytest
 from scipy import ndimage
 
 from napari_weakseg.errors import DataError
+from napari_weakseg.io.cohort import check_cohort, read_cohort
 from napari_weakseg.prompts import BACKGROUND_STROKE
-from napari_weakseg.samples import TITLES, list_samples, read_sample, sample_path
+from napari_weakseg.samples import COHORT, TITLES, cohort_files, list_samples, read_sample, sample_path
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("image", "mask", "points", "scribbles")
@@ -25,7 +26,22 @@ def case(request):
 def test_everything_together_is_under_five_megabytes():
     sheets = list((ROOT / "sample_data").glob("*"))
     files = [sample_path(name, part) for name in list_samples() for part in PARTS] + [path for path in sheets if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 5e6
+    assert sum(path.stat().st_size for path in (*files, *cohort_files())) < 5e6
+
+
+def test_the_cohort_can_be_used_as_it_is():
+    path = cohort_files()[0].with_name("cohort.json")
+    assert check_cohort(path) == ()
+    cohort = read_cohort(path, references=True)
+    assert cohort.image_classes == ("normal", "lesion")
+    assert (len(cohort.training), len(cohort.testing)) == (12, 4)
+    for cases in (cohort.training, cohort.testing):
+        shown = [case.reference.array.any(axis=(0, 1)) for case in cases]
+        assert [case.image_label.label for case in cases] == [tuple(int(n) for n in slices) for slices in shown]
+        assert sum(slices.any() for slices in shown) == len(cases) / 2
+    case = cohort.training[0]
+    assert case.volume.notes == ()
+    assert case.volume.spacing == pytest.approx((3, 3, 6))
 
 
 def test_brain_is_oblique_and_anisotropic():
@@ -97,7 +113,7 @@ def test_a_name_that_does_not_exist_is_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list_samples())
+@pytest.mark.parametrize("name", (*list_samples(), COHORT))
 def test_the_script_makes_the_shipped_voxels(name):
     """To the bit with the versions that made them: see sample_data/README.md."""
     run = subprocess.run(

@@ -179,6 +179,14 @@ class CohortDesk:
         own = -1 if label is None else label.label
         return np.broadcast_to(np.asarray(own, dtype=np.int64), (self.slice_count(),)).copy()
 
+    def slice_heights(self) -> tuple[NDArray[np.float64], bool]:
+        """How much each slice shows of any class but the first, 0 to 1, and whether that is predicted or only labelled."""
+        labels = self.slice_labels()
+        table = None if self.book is None else self.book.slice_scores(self.case_id)
+        if table is not None and len(table) == len(labels):
+            return 1 - table[:, 0], True
+        return np.where(labels > 0, 1.0, np.where(labels == 0, 0.15, 0.0)), False
+
     def slice_shown(self) -> int | None:
         """The slice that is looked at, in the file's order."""
         return None if self.layers is None or self.book is None else slice_shown(self.layers, self.slice_axis)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arrays.heatmaps import where_predicted
+from ..arrays.body import body_mask
+from ..arrays.heatmaps import multi_otsu, threshold_at, where_predicted
 from ..errors import DataError
 from ..prompts import Structure
 
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from ..method import Result
     from ..volume import FloatArray, Volume
 
-HEATMAP, PROBABILITY, POINTS, BIAS, SLICES = (
+HEATMAP, PROBABILITY, THRESHOLD, POINTS, BIAS, SLICES = (
     "heatmap ",
     "probability ",
+    "threshold ",
     "decision points ",
     "decision bias ",
     "slice probabilities",
@@ -78,6 +80,8 @@ class Explanation:
         With ``heatmap <class>`` among its maps and ``probability <class>`` among its scores.
     slice_axis : int
         Array axis along which slices were classified.
+    by_slice : bool
+        Whether each slice was judged by itself; else the volume was, also where every slice has a probability.
 
     Raises
     ------
@@ -88,22 +92,23 @@ class Explanation:
     volume: Volume
     result: Result
     slice_axis: int = 2
+    by_slice: bool = True
     _ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.classes:
+        if not self.mapped:
             raise DataError("this run gives no heatmap: choose the folder of a classifier that was trained on image labels.")
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Classes that have a score, in the run's order; those of the heatmaps where there are no scores."""
         scored = tuple(name.removeprefix(PROBABILITY) for name in self.result.scores if name.startswith(PROBABILITY))
-        return scored or self.mapped
+        return scored or tuple(name.removeprefix(HEATMAP) for name in self.result.maps if name.startswith(HEATMAP))
 
     @property
     def mapped(self) -> tuple[str, ...]:
         """Classes that have a heatmap."""
-        return tuple(name.removeprefix(HEATMAP) for name in self.result.maps if name.startswith(HEATMAP))
+        return tuple(name for name in self.classes if HEATMAP + name in self.result.maps)
 
     @property
     def foreground(self) -> tuple[str, ...]:
@@ -135,19 +140,36 @@ class Explanation:
 
     def predicted(self, name: str) -> NDArray[np.bool_]:
         """Per slice along `slice_axis`: whether the class is the most probable one there."""
-        count = self.volume.shape[self.slice_axis]
-        if self.slices is not None:
+        if self.judged_by_slice and self.slices is not None:
             return np.asarray(self.slices.argmax(axis=1) == self.classes.index(name))
         best = max(self.classes, key=self.probability)
-        return np.full(count, name == best)
+        return np.full(self.volume.shape[self.slice_axis], name == best)
+
+    @property
+    def judged_by_slice(self) -> bool:
+        """Whether there is a decision for every slice."""
+        return self.by_slice and self.slices is not None
+
+    @cached_property
+    def body(self) -> NDArray[np.bool_]:
+        """Voxels of the body: nothing is drawn in the air around it."""
+        return body_mask(self.volume.array)
 
     def heatmap(self, name: str) -> NDArray[np.float32]:
         """What the decision was made from, shape (I, J, K): the network's own map, not scaled."""
         return np.asarray(self.result.maps[HEATMAP + name], dtype=np.float32)
 
     def allowed(self, name: str) -> NDArray[np.bool_]:
-        """Voxels of the slices in which the class is predicted: nothing is drawn elsewhere."""
-        return where_predicted(self.volume.shape, self.predicted(name), slice_axis=self.slice_axis)
+        """Voxels of the body in slices where the class is predicted: nothing is drawn elsewhere."""
+        return where_predicted(self.volume.shape, self.predicted(name), slice_axis=self.slice_axis, inside=self.body)
+
+    def threshold(self, name: str) -> float:
+        """The threshold to begin with: the run's own, else multi-Otsu's where the class is predicted."""
+        own = self.result.scores.get(THRESHOLD + name)
+        if own is not None and np.isfinite(own):
+            return float(own)
+        allowed = self.allowed(name)
+        return threshold_at(multi_otsu(self.heatmap(name), allowed if allowed.any() else None))
 
     def range_of(self, name: str) -> tuple[float, float]:
         """Between which thresholds a slider moves: the heatmap's median and its maximum."""
@@ -182,7 +204,7 @@ class Explanation:
         if table is None:
             return None
         table = np.asarray(table, dtype=np.float64).reshape(-1, 5)
-        if index is not None and self.slices is not None:
+        if index is not None and self.judged_by_slice:
             table = table[np.round(table[:, self.slice_axis]) == index]
         bias = float(np.asarray(self.result.tables.get(BIAS + name, 0.0), dtype=np.float64).ravel()[0])
         return Decision(table[:, :3], table[:, 3], table[:, 4].astype(np.int64), bias)

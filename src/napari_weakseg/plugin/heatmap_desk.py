@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays.heatmaps import LiveThreshold, heatmap_points, multi_otsu, threshold_at
+from ..arrays.heatmaps import LiveThreshold, heatmap_points
 from ..case import Case
 from ..errors import DataError, GeometryError, PromptError, WeaksegError
 from ..io.names import without_suffix
@@ -127,7 +127,7 @@ class HeatmapDesk:
         if self.layers is None:
             return
         self.explanation, self._accepted = explanation, {}
-        self.automatic = {name: automatic_threshold(explanation, name) for name in explanation.mapped}
+        self.automatic = {name: explanation.threshold(name) for name in explanation.mapped}
         self.thresholds = dict(self.automatic)
         self.chosen = explanation.first_choice  # before any layer comes, whose news make the panel look at all this
         self._take(self.chosen)
@@ -314,12 +314,17 @@ class HeatmapDesk:
         return {**dict(self.explanation.result.record), "saved": saved}
 
 
-def automatic_threshold(explanation: Explanation, name: str) -> float:
-    """The threshold to begin with: the run's own where it says one, else multi-Otsu where the class is predicted."""
-    heat, allowed = explanation.heatmap(name), explanation.allowed(name)
-    return threshold_at(multi_otsu(heat, allowed if allowed.any() else None))
-
-
 def boundary_on_image(explanation: Explanation, name: str, threshold: float) -> NDArray[np.bool_]:
     """The mask of a class with its boundary found on the image; empty where the class is not predicted."""
-    raise PromptError("the boundary cannot be found yet in this version.")
+    from ..arrays.heatmap_refinement import refined_mask, refined_probability
+
+    volume = explanation.volume
+    probability = refined_probability(
+        [volume.array],
+        explanation.heatmap(name),
+        threshold,
+        allowed=explanation.allowed(name),
+        spacing=volume.spacing,
+        voxel_volume=volume.voxel_volume,
+    )
+    return refined_mask(probability, voxel_volume=volume.voxel_volume)

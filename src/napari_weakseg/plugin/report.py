@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..recipe import Recipe
     from ..volume import Volume
+    from .cohort_jobs import News
     from .heatmap_desk import HeatmapDesk
     from .session import Document, Job, Session
     from .workbench import Workbench
@@ -129,6 +130,16 @@ def progress_line(run: Run | None, progress: Progress | None, elapsed: float) ->
     return " · ".join(part for part in parts if part)
 
 
+def news_line(news: News | None) -> str:
+    """Stage, step and time left of a job on a cohort."""
+    if news is None:
+        return "starting…"
+    parts = [f"{news.stage} {news.index}/{news.total}" if news.total > 1 else news.stage]
+    if news.seconds_left is not None:
+        parts.append(f"{news.seconds_left:.0f} s left" if news.seconds_left < 120 else f"{news.seconds_left / 60:.0f} min left")
+    return " · ".join(parts)
+
+
 def expected_line(recipe: Recipe, job: Job) -> str:
     """What a run will take, before it starts: time, memory and device."""
     memory = in_words(expected_memory(job.case, method=job.method, recipe=recipe))
@@ -150,14 +161,14 @@ def decision_line(desk: HeatmapDesk) -> str:
     if explanation is None:
         return ""
     index = desk.slice_shown()
-    by_slice = explanation.slices is not None
+    by_slice = explanation.judged_by_slice
     if by_slice and index is None:
         return "The score is made slice by slice: look at the plane that was classified to see how."
     decision = desk.decision()
     if decision is None:
         return "This run does not say which places decided."
-    probability = explanation.slices[index, explanation.classes.index(desk.chosen)] if by_slice else None  # type: ignore[index]
-    shown = explanation.probability(desk.chosen) if probability is None else float(probability)
+    per_slice = explanation.slices_of(desk.chosen) if by_slice else None
+    shown = explanation.probability(desk.chosen) if per_slice is None else float(per_slice[index or 0])
     where = f"slice {index} of the file" if by_slice else "this volume"
     words = (
         f"{desk.chosen} in {where}: {len(decision.contributions)} places add {decision.contributions.sum():+.3f} "

@@ -91,4 +91,4 @@ class Trained:
 
         yield "looking for the classes"
         result = segment(case, weights=self.weights)
-        return Explanation(case.volume, result, self.slice_axis)
+        return Explanation(case.volume, result, self.slice_axis, bool(self.weights.meta.get("by_slice", True)))

@@ -14,6 +14,9 @@ TITLES = {
     "brain_mri": "Brain MRI with a lesion (made up, oblique, 1 x 1 x 3 mm)",
     "abdomen_ct": "Abdominal CT with liver and right kidney (made up, 1.5 x 1.5 x 3 mm)",
 }
+COHORT = "brain_cohort"
+"""Folder of the sample cohort: 16 made-up FLAIR heads of 3 x 3 x 6 mm, half with a lesion, and a table of labels per slice."""
+
 _CHANNEL = {"brain_mri": "t1", "abdomen_ct": "ct"}
 _SUFFIX = {"image": ".nii.gz", "mask": "_mask.nii.gz", "points": "_points.json", "scribbles": "_scribbles.nii.gz"}
 
@@ -43,6 +46,14 @@ def sample_path(name: str, part: str = "image") -> Path:
     if part not in _SUFFIX:
         raise DataError(f"a sample has no {part!r}; choose one of {', '.join(_SUFFIX)}.")
     return Path(__file__).parent / f"{name}{_SUFFIX[part]}"
+
+
+def cohort_files() -> tuple[Path, ...]:
+    """The files of the sample cohort: ``cohort.json``, ``labels.csv``, images, and masks for scoring.
+
+    Marks are written into a cohort's own file: copy the folder (``weakseg sample-data FOLDER``) and work on the copy.
+    """
+    return tuple(sorted(path for path in (Path(__file__).parent / COHORT).iterdir() if path.suffix in (".json", ".csv", ".gz")))
 
 
 def read_sample(name: str) -> Case:

@@ -1,0 +1,127 @@
+"""What the cohort panel does in the background, step by step: check, train, predict. No layer is touched here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..errors import WeaksegError
+from ..io.predictions import write_prediction
+from ..methods import get_method
+from .cohort_book import REVIEWED, SEGMENTED, CohortBook
+from .workers import seconds_left, share_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+    from pathlib import Path
+
+    from ..method import Weights
+    from ..recipe import Recipe
+
+
+@dataclass(frozen=True)
+class News:
+    """Where a job stands.
+
+    Parameters
+    ----------
+    stage : str
+        What it does.
+    index, total : int
+        Step of this stage, from 1, and how many there are.
+    share : float
+        Share of the whole that is done, 0 to 1.
+    seconds_left : float or None
+        Time to the end, None while that is a guess.
+    scores : dict of str to float
+        Figures of this step, for the curves.
+    note : str
+        One sentence for the user.
+    """
+
+    stage: str
+    index: int = 0
+    total: int = 0
+    share: float = 0.0
+    seconds_left: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """News that were joined: the latest, and the figures of all of them."""
+
+    latest: News
+    rows: tuple[tuple[int, Mapping[str, float]], ...] = ()
+
+    @classmethod
+    def join(cls, kept: Figures, newer: Figures) -> Figures:
+        """The newer news with the figures of both: a window draws more seldom than a training steps."""
+        latest = newer.latest if newer.latest.note or not kept.latest.note else _with_note(newer.latest, kept.latest.note)
+        return cls(latest, (*kept.rows, *newer.rows))
+
+
+def _with_note(news: News, note: str) -> News:
+    return News(news.stage, news.index, news.total, news.share, news.seconds_left, news.scores, note)
+
+
+def train(
+    book: CohortBook, method: str, recipe: Recipe, run: Path, *, resume: bool = False
+) -> Generator[Figures, None, Weights]:
+    """Train on the marked cases into a run folder; whoever drives it may stop after any step and resume later.
+
+    Raises
+    ------
+    WeaksegError
+        No case has the marks that the method needs, a file is damaged, or the folder cannot be used.
+    """
+    import time
+
+    from ..cohorts import training_steps
+
+    cohort = book.trainable(get_method(method).card.prompts)
+    started, count = time.monotonic(), 0
+    steps = training_steps(cohort, recipe, method=method, run=run, resume=resume)
+    try:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as finished:
+                weights: Weights = finished.value
+                return weights
+            count += 1
+            left = seconds_left(step.progress, time.monotonic() - started, float(recipe.max_seconds))
+            news = News(step.stage, step.index, step.total, share_of(step), left, step.scores, step.note)
+            yield Figures(news, ((count, step.scores),) if step.scores else ())
+    finally:
+        steps.close()
+
+
+def predict(book: CohortBook, weights: Weights, ids: Sequence[str]) -> Generator[Figures, None, str]:
+    """Predict cases one by one; each is on disk before the next begins, and a case that fails does not stop the others.
+
+    Returns
+    -------
+    str
+        A sentence.
+    """
+    from ..api import segment
+
+    failed: list[str] = []
+    for number, case_id in enumerate(ids, start=1):
+        yield Figures(News("predict", number, len(ids), (number - 1) / len(ids)))
+        try:
+            write_prediction(segment(book.read(case_id), weights=weights), book.results, case_id)
+        except WeaksegError as error:
+            failed.append(str(error))
+            yield Figures(News("predict", number, len(ids), number / len(ids), note=str(error)))
+    done = f"predicted {len(ids) - len(failed)} of {len(ids)} cases."
+    return f"{done} {failed[0]}" if failed else done
+
+
+def mark_predicted(book: CohortBook, ids: Sequence[str]) -> None:
+    """Keep in the cohort file which cases have a prediction now; those that were reviewed stay so."""
+    for row in book.rows():
+        if row.id in ids and row.state != REVIEWED and book.entry(row.id).state != SEGMENTED and book.result(row.id):
+            book.set_state(row.id, SEGMENTED)

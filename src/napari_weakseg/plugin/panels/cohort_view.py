@@ -1,0 +1,204 @@
+"""The widgets of the cohort panel: how it looks. It knows nothing of napari and speaks by Qt's signals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QGridLayout,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from .parts import button, combo, fold, line, research_use, scrolled, side_by_side, text
+from .plots import Curves, SlicePlot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..cohort_book import Row
+
+CLASS_KEYS = ("D", "T", "R", "I", "Shift-D", "Shift-T", "Shift-R", "Shift-I")
+"""Keys of the classes in order; each is printed on its button, none is used by napari 0.9 or by the extreme points panel."""
+
+COLUMNS = ("case", "marks", "state", "doubt")
+CLASS_COLOURS = ("#999999", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+
+
+class CaseTable(QTableWidget):
+    """The cases; Enter or a double click opens one."""
+
+    opened = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(0, len(COLUMNS), parent)
+        self.setHorizontalHeaderLabels(COLUMNS)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.verticalHeader().hide()
+        self.setWordWrap(False)
+        self.setTabKeyNavigation(False)
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumHeight(9 * self.fontMetrics().height())
+        self.doubleClicked.connect(lambda index: self.opened.emit(self.id_at(index.row())))
+
+    def id_at(self, row: int) -> str:
+        """The case in a row."""
+        item = self.item(row, 0)
+        return "" if item is None else item.text()
+
+    def chosen(self) -> str:
+        """The case that is selected; empty where none is."""
+        return self.id_at(self.currentRow()) if self.currentRow() >= 0 else ""
+
+    def choose(self, case_id: str) -> None:
+        """Select a case."""
+        for row in range(self.rowCount()):
+            if self.id_at(row) == case_id:
+                self.selectRow(row)
+                return
+
+    def keyPressEvent(self, event: object) -> None:
+        """Enter opens the selected case."""
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.chosen():  # type: ignore[attr-defined]
+            self.opened.emit(self.chosen())
+            return
+        super().keyPressEvent(event)
+
+    def show_rows(self, rows: Sequence[Row], current: str) -> None:
+        """Fill the table; the case in view is bold."""
+        self.setRowCount(len(rows))
+        for number, row in enumerate(rows):
+            doubt = "" if row.doubt is None else f"{row.doubt:.2f}"
+            for column, words in enumerate((row.id, row.marks, row.state, doubt)):
+                item = self.item(number, column)
+                if item is None:
+                    item = QTableWidgetItem()
+                    self.setItem(number, column, item)
+                if item.text() != words:
+                    item.setText(words)
+                    item.setToolTip(words if column == 1 else row.part)
+                font = item.font()
+                if font.bold() != (row.id == current):
+                    font.setBold(row.id == current)
+                    item.setFont(font)
+
+
+class View(QWidget):
+    """The panel's widgets; `cohort.CohortPanel` gives them their meaning."""
+
+    class_clicked = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        inner = QWidget()
+        self._rows = QVBoxLayout(inner)
+        self._rows.setContentsMargins(8, 6, 8, 6)
+        self._rows.setSpacing(5)
+        self._build_table()
+        self._build_case()
+        self._build_training()
+        self.message = text()
+        for widget in (self.message, research_use()):
+            self._rows.addWidget(widget)
+        self._rows.addStretch(1)
+        scrolled(self, inner)
+
+    def _build_table(self) -> None:
+        self.open_button = button("Open cohort…", "Open a cohort.json; weakseg cohort FOLDER makes a first one")
+        self.check_button = button("Check files", "Read every file that the cohort names, and list all that is wrong")
+        self.cohort_label = text("no cohort open")
+        self.table = CaseTable()
+        self.case_button = button("Open case", "Show the selected case with its layers (Enter, or a double click)")
+        self.next_button = button("Next most useful", "The first case without marks, then the most doubtful prediction")
+        self._rows.addLayout(side_by_side(self.open_button, self.check_button))
+        self._rows.addWidget(self.cohort_label)
+        self._rows.addWidget(self.table)
+        self._rows.addLayout(side_by_side(self.case_button, self.next_button))
+
+    def _build_case(self) -> None:
+        self.case_part = QWidget()
+        rows = QVBoxLayout(self.case_part)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setSpacing(5)
+        self.case_label = text()
+        self.slices = SlicePlot()
+        self.class_row = QHBoxLayout()
+        self.class_row.setSpacing(5)
+        self.class_buttons: list[QPushButton] = []
+        self.whole_box = QCheckBox("One label for the whole volume")
+        self.clear_button = button("Clear labels", "Take the labels of this case away")
+        self.points_button = button("Points…", "Click extreme points in the panel of that name; they are kept with this case")
+        self.accept_button = button(
+            "Accept mask", "This mask is good, as predicted or corrected: write it; the case is reviewed"
+        )
+        for widget in (line(), self.case_label, self.slices):
+            rows.addWidget(widget)
+        rows.addLayout(self.class_row)
+        rows.addWidget(self.whole_box)
+        rows.addLayout(side_by_side(self.clear_button, self.points_button))
+        rows.addWidget(self.accept_button)
+        self._rows.addWidget(self.case_part)
+
+    def _build_training(self) -> None:
+        self.training_part = QWidget()
+        rows = QVBoxLayout(self.training_part)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setSpacing(5)
+        self.method_box = combo("What is trained, by the marks that it takes")
+        self.run_edit = QLineEdit("run_1")
+        self.run_edit.setToolTip("Name of the run: its folder lies beside the cohort file")
+        grid = QGridLayout()
+        grid.setColumnStretch(1, 1)
+        grid.setSpacing(5)
+        grid.addWidget(QLabel("Method"), 0, 0)
+        grid.addWidget(self.method_box, 0, 1)
+        grid.addWidget(QLabel("Run"), 1, 0)
+        grid.addWidget(self.run_edit, 1, 1)
+        self.train_button = button("Train", "Learn from the marked cases in the background; what it has learnt is kept on disk")
+        self.stop_button = button("Stop and keep", "End at the next step; what was learnt so far stays and can be resumed")
+        self.predict_button = button("Predict", "Predict every case that was not reviewed, with this run")
+        self.stage_label = text()
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(self.fontMetrics().height() // 2 + 2)
+        self.curves = Curves()
+        self.settings = fold("Settings")
+        rows.addWidget(line())
+        rows.addLayout(grid)
+        rows.addLayout(side_by_side(self.train_button, self.stop_button))
+        for widget in (self.predict_button, self.stage_label, self.bar, self.curves, self.settings):
+            rows.addWidget(widget)
+        self._rows.addWidget(self.training_part)
+
+    def set_classes(self, names: Sequence[str]) -> None:
+        """One button per class, with its key."""
+        if [shown.property("class") for shown in self.class_buttons] == list(names):
+            return
+        for old in self.class_buttons:
+            self.class_row.removeWidget(old)
+            old.deleteLater()
+        self.class_buttons = []
+        for number, name in enumerate(names):
+            key = f" ({CLASS_KEYS[number].replace('Shift-', '⇧')})" if number < len(CLASS_KEYS) else ""
+            made = button(f"{name}{key}", f"The slice in view shows: {name}")
+            made.setProperty("class", name)
+            made.clicked.connect(lambda _=False, value=number: self.class_clicked.emit(value))
+            self.class_row.addWidget(made, 1)
+            self.class_buttons.append(made)

@@ -1,0 +1,184 @@
+"""The cohort panel as a person uses it: table, keys, buttons, training in the background."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QScrollArea
+
+import fake_classifier
+from fake_cohort import make_cohort
+from napari_weakseg.io.cohort import read_cohort
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "napari_weakseg.methods._modules",
+        lambda: {
+            "fake_classifier": "fake_classifier",
+            "simple_propagation": "ellipsoid_method",
+            "ellipsoid": "ellipsoid_method",
+        },
+    )
+    yield make_cohort(tmp_path)
+    for gate in fake_classifier.gates.values():
+        gate.set()
+    fake_classifier.gates.clear()
+
+
+@pytest.fixture
+def panel(hands, path):
+    made = hands.panel("Cohort")
+    made.open_cohort(str(path))
+    return made
+
+
+def _opened(hands, panel, case_id):
+    hands.qtbot.waitUntil(lambda: panel.desk.case_id == case_id and not panel._opening, timeout=20000)
+    hands.qtbot.wait(50)
+
+
+def _idle(hands, panel):
+    hands.qtbot.waitUntil(lambda: panel.task is None and not panel._saving and not panel._opening, timeout=60000)
+    hands.qtbot.wait(50)
+
+
+def _key(hands, key):
+    hands.qtbot.keyClick(hands.canvas, key)
+    hands.qtbot.wait(20)
+
+
+def test_from_a_table_of_labels_to_reviewed_masks(hands, panel, path):
+    view = panel.view
+    assert "4 cases" in view.cohort_label.text()
+    view.table.setFocus()
+    view.table.selectRow(2)
+    hands.qtbot.keyClick(view.table, Qt.Key.Key_Return)
+    _opened(hands, panel, "case_2")
+    panel.desk.go_to(5)
+    _key(hands, Qt.Key.Key_T)  # the second class on slice 5, and on to the next
+    _key(hands, Qt.Key.Key_T)
+    hands.press(view.class_buttons[0])
+    assert read_cohort(path).training.image_labels[2].label == tuple(int(n in (5, 6)) for n in range(12))
+    assert panel.desk.slice_shown() == 8
+    hands.qtbot.mouseClick(view.slices, Qt.MouseButton.LeftButton, pos=view.slices.place_of(3).toPoint())
+    assert panel.desk.slice_shown() == 3
+    assert "slice 3 of 12: normal" in view.case_label.text()
+    assert view.table.item(2, 1).text() == "lesion on 2 of 12 slices"
+    hands.press(view.train_button)
+    _idle(hands, panel)
+    assert "trained" in view.message.text().lower()
+    assert view.curves.isVisible()
+    assert view.train_button.text() == "Resume"
+    hands.press(view.predict_button)
+    _idle(hands, panel)
+    assert "Predicted 4 of 4" in view.message.text()
+    assert [view.table.item(row, 2).text() for row in range(4)] == ["segmented"] * 4
+    hands.press(view.next_button)
+    hands.qtbot.waitUntil(lambda: panel.desk.layers is not None and panel.desk.layers.find("mask") is not None, timeout=20000)
+    _idle(hands, panel)
+    current = panel.desk.case_id
+    mask = panel.desk.layers.find("mask")
+    mask.mode, mask.selected_label, mask.brush_size = "paint", 1, 3
+    hands.viewer.layers.selection.active = mask
+    before = int((panel.desk.layers.mask_voxels() > 0).sum())
+    hands.click(mask, (6, 3, 3))
+    assert int((panel.desk.layers.mask_voxels() > 0).sum()) > before
+    hands.press(view.accept_button)
+    _idle(hands, panel)
+    assert (panel.desk.book.results / f"{current}_reviewed.nii.gz").exists()
+    assert panel.desk.book.counts()["reviewed"] == 1
+
+
+def test_what_was_painted_is_kept_when_another_case_is_opened(hands, panel):
+    panel.open_case("case_0")
+    _opened(hands, panel, "case_0")
+    from napari_weakseg.plugin.session import Document
+
+    panel.desk.layers.mask(Document(structures=panel.desk.structures))
+    panel.desk.layers.mask_voxels()[2, 3, 4] = 1
+    panel.open_case("case_1")
+    _opened(hands, panel, "case_1")
+    panel.open_case("case_0")
+    _opened(hands, panel, "case_0")
+    assert np.argwhere(panel.desk.layers.mask_voxels()).tolist() == [[2, 3, 4]]
+
+
+def test_a_training_is_stopped_and_resumed(hands, panel):
+    gate = fake_classifier.gates["hold"] = threading.Event()
+    panel.form.container["steps"].value = 50
+    hands.press(panel.view.train_button)
+    hands.qtbot.wait(300)
+    assert not panel.view.train_button.isEnabled()
+    assert not panel.view.open_button.isEnabled()
+    hands.press(panel.view.stop_button)
+    assert "Stopped" in panel.view.message.text()
+    gate.set()
+    _idle(hands, panel)
+    assert panel.view.train_button.text() == "Resume"
+    hands.press(panel.view.train_button)
+    _idle(hands, panel)
+    assert "Trained" in panel.view.message.text()
+
+
+def test_points_that_are_clicked_are_kept_with_the_case(hands, panel, path):
+    panel.open_case("case_2")
+    _opened(hands, panel, "case_2")
+    hands.press(panel.view.points_button)
+    other = hands.panel()
+    points = other.bench.layers.find("points")
+    for voxel in [[3, 8, 6], [15, 8, 6], [9, 3, 6], [9, 13, 6], [9, 8, 4], [9, 8, 8]]:
+        points.add(panel.desk.layers.grid.points_to_layer(voxel)[0])
+        hands.qtbot.wait(20)
+    hands.qtbot.waitUntil(lambda: read_cohort(path).training[2].points is not None, timeout=10000)
+    hands.idle(other)
+    assert "points" in panel.view.table.item(2, 1).text()
+
+
+def test_a_case_that_is_removed_by_hand_is_closed(hands, panel):
+    panel.open_case("case_0")
+    _opened(hands, panel, "case_0")
+    hands.viewer.layers.clear()
+    assert panel.desk.case is None
+    assert not panel.view.case_part.isVisible()
+
+
+def test_a_damaged_image_is_one_sentence(hands, panel, tmp_path):
+    (tmp_path / "case_1.nii.gz").write_bytes(b"broken")
+    panel.open_case("case_1")
+    hands.qtbot.waitUntil(lambda: "case_1" in panel.view.message.text() and not panel._opening, timeout=10000)
+    assert len(panel.view.message.text().split()) <= 30
+    hands.press(panel.view.check_button)
+    hands.qtbot.waitUntil(lambda: "case_1.nii.gz" in panel.view.message.text(), timeout=10000)
+
+
+def test_the_dialog_blocks_nothing(hands, panel, monkeypatch):
+    opened = []
+    monkeypatch.setattr(QFileDialog, "open", lambda self: opened.append(self.windowTitle()))
+    hands.press(panel.view.open_button)
+    assert opened == ["Open cohort"]
+
+
+def test_closing_the_panel_gives_the_keys_back(hands, panel):
+    assert "T" in {str(key) for key in hands.viewer.keymap}
+    hands.viewer.window.remove_dock_widget(panel.parent())
+    hands.qtbot.wait(100)
+    assert not {"D", "T", "R", "I"} & {str(key) for key in hands.viewer.keymap}
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_the_panel_works_at_320_pixels_in_both_themes(hands, panel, theme):
+    hands.viewer.theme = theme
+    panel.open_case("case_0")
+    _opened(hands, panel, "case_0")
+    panel.parent().setFixedWidth(320)
+    hands.qtbot.wait(200)
+    view = panel.view
+    assert panel.findChild(QScrollArea).widget().width() <= 320
+    fixed = (view.open_button, view.next_button, view.train_button, view.stop_button, view.accept_button)
+    for button in (*fixed, *view.class_buttons):
+        assert button.fontMetrics().horizontalAdvance(button.text()) < button.width()
