@@ -80,8 +80,9 @@ def test_the_package_s_own_samples(tmp_path):
 
     copy_samples(tmp_path)
     data, _ = guess(tmp_path, codes={"background": 255, "unlabelled": 0})
-    assert [case["id"] for case in data["training"]] == ["abdomen_ct", "brain_mri"]
-    assert all({"points", "scribble", "label"} <= set(case) for case in data["training"])
+    cases = {case["id"]: case for case in data["training"]}
+    for name in ("abdomen_ct", "brain_mri"):
+        assert {"points", "scribble", "label"} <= set(cases[name])
 
 
 def test_nnu_net_s_layout(tmp_path):
@@ -100,6 +101,26 @@ def test_nnu_net_s_layout(tmp_path):
     assert data["training"][0]["label"] == "labelsTr/hip_001.nii.gz"
     assert [case["id"] for case in data["testing"]] == ["hip_003"]
     assert faults_of(data, tmp_path / "cohort.json") == ()
+
+
+@pytest.mark.parametrize("form", ["{case}/anat/{case}_{kind}", "{case}/{case}_{kind}", "{case}/{kind}/{kind}", "{case}_{kind}"])
+def test_two_sequences_of_each_case(tmp_path, form):
+    for number, case in enumerate(("sub-01", "sub-02")):
+        for place, kind in enumerate(("T1w", "FLAIR")):
+            save(tmp_path / f"{form.format(case=case, kind=kind)}.nii.gz", image(10 * number + place))
+    data, _ = guess(tmp_path)
+    assert [case["id"] for case in data["training"]] == ["sub-01", "sub-02"]
+    assert data["channels"] == ["FLAIR", "T1w"]
+    assert faults_of(data, tmp_path / "cohort.json") == ()
+
+
+def test_images_and_masks_in_folders_of_their_own(tmp_path):
+    for number in range(2):
+        save(tmp_path / "images" / f"knee{number}" / "scan.nii.gz", image(number))
+        save(tmp_path / "masks" / f"knee{number}" / "tumour.nii.gz", mask())
+    data, _ = guess(tmp_path)
+    assert [case["label"] for case in data["training"]] == ["masks/knee0/tumour.nii.gz", "masks/knee1/tumour.nii.gz"]
+    assert data["training"][0]["image"] == "images/knee0/scan.nii.gz"
 
 
 def test_numbered_images_are_cases_not_channels(tmp_path):

@@ -95,7 +95,7 @@ def layout_of(folder: Path) -> Layout:
     images_in: dict[Path, list[Path]] = {}
     for path in files:
         if _is_volume(path) and _role(path, folder) == "image":
-            images_in.setdefault(path.parent, []).append(path)
+            images_in.setdefault(_owner(path, folder), []).append(path)
     marks = [path for path in files if _role(path, folder) in ("mask", "scribble", "points")]
     marked = {_case_name(path, _role(path, folder)) for path in marks}
     for path in files:
@@ -109,12 +109,14 @@ def layout_of(folder: Path) -> Layout:
         elif role == "mask" and _UNPAIRED_FOLDERS & {name.lower() for name in path.relative_to(folder).parts[:-1]}:
             layout.unpaired_masks.append(path)
         elif role:
-            own_folder = _is_case_folder(path.parent, folder, images_in)
+            owner = _owner(path, folder)
+            own_folder = _is_case_folder(owner, folder, images_in)
             layout.foldered |= own_folder
-            name = _folder_name(path.parent, folder) if own_folder else _case_name(path, role, marked)
+            name = _folder_name(owner, folder) if own_folder else _case_name(path, role, marked)
             case = found.setdefault((_part(path, folder), name), FoundCase(name, _part(path, folder)))
             if role == "image":
-                case.images[_channel(path, name if not own_folder else path.parent.name)] = path
+                channel = _channel(path, _words(name))
+                case.images[channel if channel not in case.images else _stem(path)] = path
             else:
                 {"mask": case.masks, "scribble": case.scribbles, "points": case.points}[role].append(path)
     for case in found.values():
@@ -156,14 +158,14 @@ def _words(name: str) -> list[str]:
 def _role(path: Path, folder: Path) -> str:
     """``"image"``, ``"mask"``, ``"scribble"``, ``"points"``, ``"table"``, ``"dataset"``, ``"other"``, or empty."""
     words = set(_words(_stem(path)))
-    parent = "" if path.parent == folder else path.parent.name.lower()
-    if _is_volume(path) and parent.startswith("unpaired"):
-        return "mask"
+    parents = [name.lower() for name in path.relative_to(folder).parts[-2::-1]]
+    by_folder = next((role for name in parents for role, names in _ROLE_FOLDERS.items() if name in names), "")
     if _is_volume(path):
-        by_folder = next((role for role, names in _ROLE_FOLDERS.items() if parent in names), "")
+        if any(name.startswith("unpaired") for name in parents):
+            return "mask"
         by_name = next((role for role in ("other", "scribble", "mask") if words & _ROLE_WORDS[role]), "")
-        return by_folder if by_folder and by_folder != "image" else by_name or "image"
-    is_points = bool(words & _ROLE_WORDS["points"]) or parent in _ROLE_FOLDERS["points"]
+        return by_folder if by_folder not in ("", "image") else by_name or "image"
+    is_points = bool(words & _ROLE_WORDS["points"]) or by_folder == "points"
     if path.name.lower().endswith(".csv"):
         return "points" if is_points else "table"
     if path.name == "dataset.json":
@@ -177,19 +179,24 @@ def _part(path: Path, folder: Path) -> str:
 
 
 def _is_plain(place: Path, folder: Path) -> bool:
-    """Whether a folder's name says nothing of a case."""
+    """Whether a folder's name says nothing of a case: of a part, of a kind of file, or of a sequence."""
     name = place.name.lower()
-    grouping = set().union(*_ROLE_FOLDERS.values(), *_PART_FOLDERS.values(), _UNPAIRED_FOLDERS)
-    return place == folder or name in grouping
+    grouping = set().union(*_ROLE_FOLDERS.values(), *_PART_FOLDERS.values(), _UNPAIRED_FOLDERS, {"anat"})
+    return place == folder or name in grouping or _SEQUENCES.fullmatch(name) is not None
+
+
+def _owner(path: Path, folder: Path) -> Path:
+    """The innermost folder whose name may be a case's; `folder` itself where there is none."""
+    return next((place for place in path.parents if place == folder or not _is_plain(place, folder)), folder)
 
 
 def _is_case_folder(place: Path, folder: Path, images_in: dict[Path, list[Path]]) -> bool:
     """Whether all in a folder is of one case: one image, or sequences of it."""
-    if _is_plain(place, folder):
+    if place == folder:
         return False
     inside = images_in.get(place, [])
-    elsewhere = {_channel(path, other.name) for other, paths in images_in.items() if other != place for path in paths}
-    channels = [_channel(path, place.name) for path in inside]
+    elsewhere = {_channel(path, _words(other.name)) for other, paths in images_in.items() if other != place for path in paths}
+    channels = [_channel(path, _words(_folder_name(place, folder))) for path in inside]
     return len(inside) <= 1 or all(channel in elsewhere or _SEQUENCES.fullmatch(channel) for channel in channels)
 
 
@@ -215,12 +222,13 @@ def _case_name(path: Path, role: str, marked: Container[str] = ()) -> str:
     return head if head and is_sequence and name not in marked else name
 
 
-def _channel(path: Path, case: str) -> str:
-    """What is left of an image's name without the case's and words for image."""
-    name = _stem(path)
-    rest = name[len(case) :] if name.lower().startswith(case.lower()) else name
-    words = [word for word in _SPLIT.split(rest) if word and word.lower() not in _IMAGE_WORDS]
-    return "_".join(words) or "image"
+def _channel(path: Path, case: list[str]) -> str:
+    """What an image's name says besides the words of its case and words for image."""
+    words = [word for word in _SPLIT.split(_stem(path)) if word]
+    while len(words) > 1 and words[0].lower() in case:
+        words = words[1:]
+    kept = [word for word in words if word.lower() not in _IMAGE_WORDS and word.lower() not in case]
+    return "_".join(kept) or "image"
 
 
 def _unique_ids(cases: list[FoundCase]) -> None:
