@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .convolution import Convolution
+
 INPUT_CHANNELS = 15
 CONDITIONS = 10
 
@@ -35,12 +37,12 @@ class ConditionedBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, conditions: int) -> None:
         super().__init__()
-        self.first = nn.Conv3d(inputs, outputs, 3, padding=1, bias=False)
+        self.first = Convolution(inputs, outputs, 3, padding=1, bias=False)
         self.first_norm = _normalisation(outputs)
         self.film = nn.Linear(conditions, 2 * outputs)
-        self.second = nn.Conv3d(outputs, outputs, 3, padding=1, bias=False)
+        self.second = Convolution(outputs, outputs, 3, padding=1, bias=False)
         self.second_norm = _normalisation(outputs)
-        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv3d(inputs, outputs, 1, bias=False)
+        self.shortcut = nn.Identity() if inputs == outputs else Convolution(inputs, outputs, 1, bias=False)
         nn.init.zeros_(self.film.weight)
         nn.init.zeros_(self.film.bias)
 
@@ -79,10 +81,10 @@ class FirstMaskNet(nn.Module):
         self.down = nn.ModuleList(
             [ConditionedBlock(inputs, widths[0], embedded)] + [ConditionedBlock(wide, wide, embedded) for wide in widths[1:]]
         )
-        self.shrink = nn.ModuleList([nn.Conv3d(fine, coarse, 2, stride=2, bias=False) for fine, coarse in pairwise(widths)])
-        self.narrow = nn.ModuleList([nn.Conv3d(coarse, fine, 1, bias=False) for fine, coarse in pairwise(widths)])
+        self.shrink = nn.ModuleList([Convolution(fine, coarse, 2, stride=2, bias=False) for fine, coarse in pairwise(widths)])
+        self.narrow = nn.ModuleList([Convolution(coarse, fine, 1, bias=False) for fine, coarse in pairwise(widths)])
         self.up = nn.ModuleList([ConditionedBlock(2 * fine, fine, embedded) for fine in widths[:-1]])
-        self.head = nn.Conv3d(widths[0], 1, 1)
+        self.head = Convolution(widths[0], 1, 1)
 
     def features(self, x: Tensor, condition: Tensor) -> Tensor:
         """What the head sees.

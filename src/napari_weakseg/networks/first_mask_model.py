@@ -44,16 +44,10 @@ class FirstMaskModel:
         self.digest = digest
 
     def logits(self, cube: MarkedCube) -> NDArray[np.float32]:
-        """Logits on the cube: mean over the cube and its mirror along i, before the temperature.
-
-        The mirror is there for speed: at batch 1 the deeper layers would leave the fast convolutions of the CPU.
-        """
-        channels = torch.from_numpy(cube.channels)
-        pair = torch.stack([channels, channels.flip(1)]).contiguous(memory_format=torch.channels_last_3d)
-        condition = torch.from_numpy(cube.condition).expand(2, -1)
+        """Logits on the cube, before the temperature: the whole of it in one pass, see `Convolution`."""
+        channels = torch.from_numpy(cube.channels)[None].contiguous(memory_format=torch.channels_last_3d)
         with torch.inference_mode():
-            straight, mirrored = self.net(pair, condition)
-        result: NDArray[np.float32] = ((straight + mirrored.flip(0)) / 2).numpy()
+            result: NDArray[np.float32] = self.net(channels, torch.from_numpy(cube.condition)[None])[0].numpy()
         return result
 
     def probability(self, cube: MarkedCube) -> NDArray[np.float32]:

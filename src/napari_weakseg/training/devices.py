@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -44,14 +45,19 @@ def has_fast_bfloat16(device: str) -> bool:
 
 
 def warm_up() -> None:
-    """Pay, away from the first click, what the first use costs: compiled kernels, torch, and its optimisers' imports."""
+    """Pay, away from the first click and stroke, what they cost once: kernels, torch, the network, its optimisers' imports."""
     import numpy as np
 
     from ..arrays.first_mask import Window, first_mask
+    from ..errors import DataError
+    from ..networks.joined_first_mask import learned_first_mask
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     block = np.zeros((12, 12, 12), dtype=np.float32)
     block[3:9, 3:9, 3:9] = 1
     points = [[3, 6, 6], [8, 6, 6], [6, 3, 6], [6, 8, 6], [6, 6, 3], [6, 6, 8]]
     first_mask(block, Window.around(points, block.shape))
+    with contextlib.suppress(DataError):  # damaged weights are told of when a mask is asked for
+        learned_first_mask(block, (1, 1, 1), points=points)
+        learned_first_mask(block, (1, 1, 1), strokes=(block > 0).astype(np.uint8), previous=block > 0)
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])
