@@ -177,11 +177,19 @@ def test_labels_for_each_volume_and_patients_from_a_table(tmp_path):
     assert "may hold classes in group, phase" in notes
     assert [case["patient"] for case in data["training"]] == ["a", "a", "b"]
     data, _ = guess(tmp_path, class_column="Group")
-    assert data["image_classes"] == ["DCM", "NOR"]
+    assert data["image_classes"] == ["NOR", "DCM"]  # the first is what is without a finding
     assert [case["image_label"] for case in data["training"]] == ["DCM", "NOR", "NOR"]
     assert faults_of(data, tmp_path / "cohort.json") == ()
     with pytest.raises(PromptError, match="'age'"):
         guess_cohort(tmp_path, class_column="age")
+
+
+def test_a_table_of_one_class_is_left_out(tmp_path):
+    _images(tmp_path, ["a", "b"])
+    for text in ("id,class\na,ill\nb,ill\n", "id,class\na,\nb,\n"):
+        (tmp_path / "labels.csv").write_text(text)
+        data, notes = guess(tmp_path)
+        assert data["image_classes"] == [] and "fewer than two classes" in notes
 
 
 def test_cases_with_gaps_in_the_table_stay_unmarked(tmp_path):
@@ -191,6 +199,7 @@ def test_cases_with_gaps_in_the_table_stay_unmarked(tmp_path):
     data, notes = guess(tmp_path)
     assert "image_label" not in data["training"][0] and len(data["training"][1]["image_label"]) == 5
     assert "1 case has gaps" in notes
+    assert data["image_classes"] == ["normal", "cyst"] and "'normal' is taken for what is without a finding" in notes
 
 
 def test_patients_from_names(tmp_path):

@@ -21,6 +21,21 @@ MASKS_READ = 25
 """So many masks and scribbles are opened to see which values they hold."""
 
 _PATIENT_COLUMNS = ("patient", "patient_id", "subject", "subject_id")
+_NEGATIVE = {
+    "normal",
+    "nor",
+    "healthy",
+    "control",
+    "controls",
+    "negative",
+    "none",
+    "no",
+    "false",
+    "absent",
+    "background",
+    "benign",
+    "0",
+}
 _PATIENT_IN_ID = re.compile(r"((?:sub|subject|subj|patient|pat|case|p|s)[-_]?\d+)[-_.].+", re.I)
 
 
@@ -235,7 +250,10 @@ class _Tables:
     def _take_labels(
         self, table: Table, rows: dict[str, list[dict[str, str]]], column: str, path: Path, notes: list[str]
     ) -> None:
-        found = sorted({line[column] for lines in rows.values() for line in lines if line[column]})
+        found = _in_order({line[column] for lines in rows.values() for line in lines if line[column]})
+        if len(found) < 2:
+            notes.append(f"column {column!r} of {shown(path)} holds fewer than two classes and was left out.")
+            return
         if found == ["0", "1"]:
             thing = re.sub(r"^(has|is)_|_(present|label|class)$", "", column).replace("_", " ").strip()
             thing = "positive" if thing in CLASS_COLUMNS else thing
@@ -261,9 +279,16 @@ class _Tables:
             [f"{value} = {name}" if value != name else value for value, name in zip(found, self.classes, strict=True)]
         )
         notes.append(f"image-level labels ({kind}) are in {shown(path)}, column {column!r}: {listed}.")
+        notes.append(f"{self.classes[0]!r} is taken for what is without a finding: it has to be the first of image_classes.")
         if incomplete:
             have = _counted(incomplete, "case has", "cases have")
             notes.append(f"{have} gaps there and stay unmarked; number the slices from 0, one row for each.")
+
+
+def _in_order(values: set[str]) -> list[str]:
+    """Classes by number or name, the one that sounds like no finding first."""
+    numbers = all(map(str.isdigit, values))
+    return sorted(values, key=lambda value: (value.lower() not in _NEGATIVE, int(value) if numbers else 0, value))
 
 
 def _class_columns(table: Table, rows: dict[str, list[dict[str, str]]], wanted: str | None) -> list[str]:
