@@ -20,7 +20,7 @@ import numpy as np
 from scipy import ndimage
 
 from .extreme_points import box_of
-from .intensity import averaged, block_factors, scaled_intensity
+from .intensity import averaged, block_factors, interpolated, scaled_intensity
 from .object_paths import object_paths
 from .random_walker import BACKGROUND, FREE, random_walker
 from .tangent_ellipsoid import ellipsoid_radius
@@ -129,7 +129,7 @@ def coarse_first_mask(image: NDArray[Any], window: Window) -> NDArray[np.float32
     factors = block_factors(scaled.shape)
     prior = _prior(averaged(scaled, factors), (window.points + 0.5) / factors - 0.5, window.spacing * factors)
     full = np.zeros(scaled.shape, dtype=np.float32)
-    full[window.box] = _at(prior, factors, window.box)
+    full[window.box] = interpolated(prior, factors, window.box)
     return full
 
 
@@ -173,18 +173,6 @@ def clean_mask(probability: NDArray[np.floating[Any]], window: Window, *, thresh
         held[0] = 0
         mask = components == held.argmax()
     return np.asarray(ndimage.binary_fill_holes(mask), dtype=bool)
-
-
-def _at(coarse: NDArray[np.float32], factors: NDArray[np.integer[Any]], box: tuple[slice, ...]) -> NDArray[np.float32]:
-    """A map of the working grid, interpolated linearly at the voxels of `box`."""
-    out = coarse
-    for axis, (factor, part) in enumerate(zip(factors, box, strict=True)):
-        place = np.clip((np.arange(part.start, part.stop) + 0.5) / factor - 0.5, 0, coarse.shape[axis] - 1)
-        low = np.minimum(place.astype(int), max(coarse.shape[axis] - 2, 0))
-        share = (place - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-        high = np.minimum(low + 1, coarse.shape[axis] - 1)
-        out = np.take(out, low, axis=axis) * (1 - share) + np.take(out, high, axis=axis) * share
-    return out
 
 
 def _prior(image: NDArray[np.float32], points: NDArray[np.float64], spacing: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -42,3 +42,15 @@ def averaged(image: NDArray[np.float32], factors: NDArray[np.integer[Any]]) -> N
     i, j, k = (n // f for n, f in zip(padded.shape, factors, strict=True))
     blocks = padded.reshape(i, factors[0], j, factors[1], k, factors[2])
     return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float32))
+
+
+def interpolated(coarse: NDArray[np.float32], factors: NDArray[np.integer[Any]], box: tuple[slice, ...]) -> NDArray[np.float32]:
+    """A map of the working grid that `averaged` made, interpolated linearly at the voxels of `box`."""
+    out = coarse
+    for axis, (factor, part) in enumerate(zip(factors, box, strict=True)):
+        place = np.clip((np.arange(part.start, part.stop) + 0.5) / factor - 0.5, 0, coarse.shape[axis] - 1)
+        low = np.minimum(place.astype(int), max(coarse.shape[axis] - 2, 0))
+        share = (place - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        high = np.minimum(low + 1, coarse.shape[axis] - 1)
+        out = np.take(out, low, axis=axis) * (1 - share) + np.take(out, high, axis=axis) * share
+    return out

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import expit, logit
 
+from ..arrays.cues import stroke_votes
 from ..arrays.first_mask import Window, sharpened
 from ..arrays.intensity import finite_intensity
 from ..arrays.marks import frame_of, marked_cube
-from ..arrays.scribbles import walked
+from ..arrays.scribbles import foreground_of, walked
 from .first_mask_model import first_mask_learned, read_first_mask_model
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ NETWORK_SHARE = 0.5
 
 REACH = 0.03
 """How far the image may move the joined boundary, as a share of the object's size."""
+
+MOST_OF_VOTES = 0.9
+"""So sure the classical answers to strokes may be at most: they are many, and alike."""
 
 Index = tuple[slice, slice, slice]
 
@@ -64,17 +69,39 @@ def learned_first_mask(
     marked = np.zeros((0, 3)) if points is None else np.asarray(points, dtype=np.float64).reshape(-1, 3)
     if strokes is not None and not strokes.any():
         strokes = None
-    if len(marked) == 6 and strokes is None and previous is None:
-        return _from_six_points(image, spacing, marked)
+    if len(marked) == 6 and previous is None:
+        probability, window = _from_six_points(image, spacing, marked)
+        if strokes is None:
+            return probability, window
+        previous = _on_grid(probability, window, image.shape)
     frame = frame_of(image.shape, spacing, marked, strokes, previous)
     where = frame.window
     if not np.isfinite(image[where]).all():
         image = finite_intensity(image)
+    begun = None
+    if strokes is not None and previous is None and foreground_of(strokes[where]).any():
+        network, window = first_mask_learned(image, spacing, points=marked, strokes=strokes)
+        votes = np.clip(stroke_votes(image[window], strokes[window], spacing), 1 - MOST_OF_VOTES, MOST_OF_VOTES)
+        begun = expit(0.5 * _logit(network) + _logit(votes))
+        previous = _on_grid(begun, window, image.shape)
     probability, window = first_mask_learned(image, spacing, points=marked, strokes=strokes, previous=previous)
+    if begun is not None:
+        begun = _on_grid(begun, where, image.shape)[window]
+        probability = expit(0.5 * (_logit(probability) + _logit(begun)))
     part = None if strokes is None else strokes[window]
     inside = tuple(slice(0, n) for n in probability.shape)
     side = frame.high - frame.low
     return walked(image[window], probability, part, inside=inside, side=side, spacing=spacing, reach=REACH), window
+
+
+def _on_grid(probability: NDArray[np.float32], window: Index, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    whole = np.zeros(shape, dtype=np.float32)
+    whole[window] = probability
+    return whole
+
+
+def _logit(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(logit(np.clip(probability, 0.02, 0.98)))
 
 
 def _from_six_points(
