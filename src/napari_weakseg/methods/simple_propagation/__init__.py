@@ -1,7 +1,8 @@
 """SimPLe: six extreme points per lesion, a pseudo-mask, and a network that learns from it in three stages.
 
 `objects`: whose marks are whose. `first_masks`: marks to first mask and pseudo-labels. `contrast`: stage 1's loss.
-`propagation`: stage 2's vote. `fields`, `volumes`: what the network sees. `stages`: the three trainings, in order.
+`propagation`: stage 2's vote. `fields`, `stages`: a network that sees the marks too, for the volume at hand. `volumes`,
+`volume_stages`: as published, a network that sees the image alone, for a cohort.
 
 References
 ----------
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import numpy as np
 
 from ...arrays.extreme_points import box_of
-from ...errors import DataError, MissingPackageError
+from ...errors import DataError, MissingPackageError, RecipeError
 from ...method import Card
 from ...recipe import Recipe, knob
 
@@ -43,6 +44,26 @@ CODE = "authors' code"
 class SimplePropagationRecipe(Recipe):
     """Settings of SimPLe; defaults are those of ``laptop``."""
 
+    COHORT: ClassVar = {
+        "laptop": {
+            "marks": False,
+            "widths": (16, 32, 64, 128),
+            "patch": (),
+            "grid_spacing": (),
+            "learning_rate": 2e-3,
+            "learning_rate_propagate": 2e-4,
+            "steps_train": 400,
+            "steps_propagate": 60,
+            "steps_retrain": 300,
+            "first_share": 0.5,
+            "augment": True,
+            "averaging": 0.98,
+            "fresh": False,
+            "max_seconds": 900.0,
+            "preview_seconds": 60.0,
+        },
+        "paper": {},
+    }
     PRESETS: ClassVar = {
         "laptop": {},
         "paper": {
@@ -57,6 +78,7 @@ class SimplePropagationRecipe(Recipe):
             "learning_rate_propagate": 1e-4,
             "batch": 2,
             "sharpen": False,
+            "first_share": 0.0,
             "max_seconds": 1e7,
         },
     }
@@ -81,6 +103,11 @@ class SimplePropagationRecipe(Recipe):
     sure_outside: float = knob(
         0.1, min=0, max=0.5, source=CODE, tooltip="Probability below which a voxel is labelled background"
     )
+    supervision: str = knob(
+        "marks",
+        choices=("marks", "masks"),
+        tooltip="Learn from marks, or from full masks: for comparison only (without marks)",
+    )
     marks: bool = knob(True, tooltip="Show the network the points as well as the image; needs points in every volume")
     start: str = knob(
         "synthetic",
@@ -99,7 +126,7 @@ class SimplePropagationRecipe(Recipe):
         max=20,
         unit="mm",
         source="paper",
-        tooltip="Spacing that volumes are resampled to (without marks)",
+        tooltip="Spacing (z, y, x) that volumes are resampled to (without marks); empty: the cohort's median",
     )
     batch: int = knob(2, min=1, max=64, source=CODE, tooltip="Patches per step and kind; 1 is slow on a CPU")
     optimiser: str = knob("adam", choices=("adam", "sgd"), tooltip="sgd: Nesterov momentum 0.99, as published, for long runs")
@@ -114,9 +141,15 @@ class SimplePropagationRecipe(Recipe):
     agreement: float = knob(0.96, min=0, max=1, source=CODE, tooltip="Share of votes above which a voxel joins the object")
     propagation_weight: float = knob(0.1, min=0, max=10, source=CODE, tooltip="Weight of the voted voxels' loss")
     first_share: float = knob(
-        0.6, min=0, max=1, tooltip="Share of the first mask in the result, beside the network (with marks)"
+        0.6,
+        min=0,
+        max=1,
+        tooltip="Share of the first mask beside the network: in the result (with marks), in stage 3's labels (without)",
     )
     keep_start: float = knob(0.5, min=0, max=1, tooltip="Share of the starting weights in the final ones (with marks)")
+    augment: bool = knob(False, tooltip="Turn, scale and shade the training patches at random (without marks)")
+    averaging: float = knob(0.0, min=0, max=0.9999, tooltip="Decay of the running mean of weights; 0: none (without marks)")
+    fresh: bool = knob(True, source=CODE, tooltip="Stage 3 begins with a new network, not with stage 2's (without marks)")
     sharpen: bool = knob(True, tooltip="Draw the final boundary at full resolution with the random walker")
     preview_seconds: float = knob(2.0, min=0, max=1e6, unit="s", tooltip="Time between previews; 0 shows none")
     stop_after: tuple[int, ...] = knob((), min=0, hidden=True, tooltip="Steps actually done per stage, for replay")
@@ -126,6 +159,9 @@ recipe_class = SimplePropagationRecipe
 
 BYTES_PER_WINDOW_VOXEL, BYTES_OF_NETWORKS, BYTES_PER_PATCH_VOXEL = 60, 700 * 10**6, 1500
 """The first mask; torch with the small network and its cubes; activations of the published U-Net (derived, not measured)."""
+
+LARGEST_PATCH = (48, 64, 64)
+"""Most voxels along (z, y, x) of a patch whose size is left to the data: what a few CPU cores bear."""
 
 BYTES_OF_FIRST_NETWORK = 400 * 10**6
 """torch and the network of the first mask, without training."""
@@ -164,9 +200,10 @@ def working_memory(case: Case, recipe: SimplePropagationRecipe) -> int:
         return first + (BYTES_OF_FIRST_NETWORK if recipe.first_mask == "learned" else 0)
     if recipe.marks:
         return first + BYTES_OF_NETWORKS + 8 * 10**6 * objects
-    grid = recipe.grid_spacing if volume.spacing_known else volume.spacing
+    grid = (volume.spacing_known and recipe.grid_spacing) or volume.spacing
     resampled = prod(n * step for n, step in zip(volume.shape, volume.spacing, strict=True)) / prod(grid)
-    return first + BYTES_OF_NETWORKS + int(30 * resampled) + BYTES_PER_PATCH_VOXEL * recipe.batch * prod(recipe.patch)
+    patch = recipe.patch or LARGEST_PATCH
+    return first + BYTES_OF_NETWORKS + int(30 * resampled) + BYTES_PER_PATCH_VOXEL * recipe.batch * prod(patch)
 
 
 def fit(
@@ -185,12 +222,16 @@ def fit(
     recipe = cast("SimplePropagationRecipe", recipe)
     if recipe.max_seconds == 0:
         return (yield from fit_first(cases, recipe))
+    if recipe.marks and recipe.supervision == "masks":
+        raise RecipeError("supervision 'masks' is for networks that see the image alone; set marks to false as well.")
     try:
-        from .stages import fit as run
+        from . import stages, volume_stages
     except (ImportError, OSError) as error:
         yield from fit_first(cases, recipe)
         raise MissingPackageError(f"{NO_TORCH} To refine it, install PyTorch again.") from error
-    return (yield from run(cases, recipe, weights, validation=validation, checkpoints=checkpoints))
+    if recipe.marks:
+        return (yield from stages.fit(cases, recipe, weights))
+    return (yield from volume_stages.fit(cases, recipe, weights, checkpoints=checkpoints))
 
 
 def predict(case: Case, weights: Weights) -> Result:
@@ -199,6 +240,8 @@ def predict(case: Case, weights: Weights) -> Result:
 
     if not weights.tensors:
         return predict_first(case, weights)
-    from .stages import predict as run
-
+    if cast("SimplePropagationRecipe", weights.recipe).marks:
+        from .stages import predict as run
+    else:
+        from .volume_stages import predict as run
     return run(case, weights)

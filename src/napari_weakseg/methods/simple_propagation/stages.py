@@ -15,7 +15,6 @@ from ...errors import DataError, PromptError
 from ...method import Preview, Step, Weights
 from ...networks.first_mask import FirstMaskNet
 from ...networks.first_mask_model import read_first_mask_model
-from ...networks.unet import UNet
 from ...training.devices import describe_device, has_fast_bfloat16, pick_device
 from ...training.partial_losses import IGNORE, partial_cross_entropy_loss
 from . import SimplePropagationRecipe, card
@@ -23,13 +22,12 @@ from .contrast import contrastive_loss, draw_voxels
 from .fields import Field, marked_fields
 from .first_masks import FloatMap, ObjectMask, all_structures, first_masks, merged, result_of
 from .propagation import propagated
-from .volumes import padded_patch, resampled_field, whole_volume
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from ...case import Case
-    from ...method import Checkpoints, Result
+    from ...method import Result
     from ...prompts import Structure
     from ...recipe import Recipe
 
@@ -81,8 +79,7 @@ class Learner:
     def fresh(self) -> nn.Module:
         """The network that a training starts from; the seed decides what is random in it."""
         torch.manual_seed(self.recipe.seed)
-        network = MarkedNet(self.recipe.start) if self.recipe.marks else UNet(1, self.classes, self.recipe.widths)
-        return network.to(self.device)
+        return MarkedNet(self.recipe.start).to(self.device)
 
     def optimiser(self, learning_rate: float) -> torch.optim.Optimizer:
         """Adam, or SGD as published."""
@@ -90,20 +87,13 @@ class Learner:
             return torch.optim.Adam(self.network.parameters(), lr=learning_rate, weight_decay=1e-5)
         return torch.optim.SGD(self.network.parameters(), lr=learning_rate, momentum=0.99, nesterov=True, weight_decay=1e-4)
 
-    def patches(self, foreground: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """A batch around random lesion (or background) voxels: channels (B, C, ...), labels (B, ...), conditions (B, N).
-
-        With marks a field is one object's cube and every patch is the whole of it, mirrored at random.
-        """
+    def patches(self) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch of objects' cubes, mirrored at random: channels (B, C, ...), labels (B, ...), conditions (B, N)."""
         drawn = []
         for _ in range(self.recipe.batch):
             index = int(torch.randint(len(self.fields), (1,), generator=self.generator))
-            image, label = self.channels[index], self.labels[index]
-            if self.recipe.marks:
-                axes = [axis for axis in range(1, 4) if torch.rand((), generator=self.generator) < 0.5]
-                image, label = image.flip(axes), label.flip([axis - 1 for axis in axes])
-            else:
-                image, label = padded_patch(image, label, self.recipe.patch, foreground, self.generator)
+            axes = [axis for axis in range(1, 4) if torch.rand((), generator=self.generator) < 0.5]
+            image, label = self.channels[index].flip(axes), self.labels[index].flip([axis - 1 for axis in axes])
             drawn.append((image, label, self.conditions[index]))
         image, label, condition = (torch.stack(part).to(self.device) for part in zip(*drawn, strict=True))
         return image, label, condition
@@ -111,20 +101,15 @@ class Learner:
     def run(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K + 1, ...) and features (B, C, ...), in bfloat16 where the processor is good at it."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(self.device.type)):
-            logits, features = self.network(image, condition) if self.recipe.marks else self.network(image)
+            logits, features = self.network(image, condition)
         return logits.float(), features.float()
 
     def loss(self, stage: str) -> tuple[Tensor, dict[str, float]]:
         """The loss of one step (equations L1, L2 of the paper; stage 3 has the cross-entropy alone)."""
         recipe = self.recipe
-        image, labels, condition = self.patches(foreground=True)
+        image, labels, condition = self.patches()
         logits, features = self.run(image, condition)
-        if recipe.marks:
-            loss = balanced_loss(logits, labels)
-        else:
-            loss = partial_cross_entropy_loss(logits, labels)
-            other_image, other_labels, other_condition = self.patches(foreground=False)
-            loss = loss + partial_cross_entropy_loss(self.run(other_image, other_condition)[0], other_labels)
+        loss = balanced_loss(logits, labels)
         scores = {"cross-entropy": float(loss.detach())}
         flat = features.movedim(1, -1).reshape(-1, features.shape[1])
         for value in range(1, self.classes):
@@ -150,13 +135,10 @@ class Learner:
         """Class probabilities without the background, shape (K, d, h, w), of one field."""
         self.network.eval()
         image = self.channels[index].to(self.device)
-        if self.recipe.marks:
-            # a cube and its mirror image: batch 2 keeps the CPU's convolutions off their slow path
-            condition = self.conditions[index].to(self.device).expand(2, -1)
-            softmax = self.run(torch.stack([image, image.flip(1)]), condition)[0].softmax(1)
-            mean = (softmax[0] + softmax[1].flip(1)) / 2
-        else:
-            mean = whole_volume(self.network, image, self.recipe.patch)
+        # a cube and its mirror image: batch 2 keeps the CPU's convolutions off their slow path
+        condition = self.conditions[index].to(self.device).expand(2, -1)
+        softmax = self.run(torch.stack([image, image.flip(1)]), condition)[0].softmax(1)
+        mean = (softmax[0] + softmax[1].flip(1)) / 2
         self.network.train()
         return cast("FloatMap", mean[1:].float().cpu().numpy())
 
@@ -184,8 +166,7 @@ class Learner:
             probability = self.probabilities(index)
             best = np.where(probability.max(axis=0) > 0.5, probability.argmax(axis=0) + 1, 0) * field.box
             if best.any():
-                valid = field.labels != IGNORE if not self.recipe.marks else field.channels[-1] > 0
-                padding = ~valid if self.recipe.marks else np.zeros_like(best, dtype=bool)
+                padding = field.channels[-1] == 0
                 self.labels[index] = torch.from_numpy(np.where(padding, IGNORE, best).astype(np.int64))
             else:
                 notes.append("the second stage found nothing; the third one learnt from the first labels.")
@@ -234,11 +215,8 @@ def fit(
     cases: Sequence[Case],
     recipe: Recipe,
     weights: Weights | None = None,
-    *,
-    validation: Sequence[Case] = (),
-    checkpoints: Checkpoints | None = None,
 ) -> Generator[Step, None, Weights]:
-    """See `napari_weakseg.methods.simple_propagation.fit`."""
+    """See `napari_weakseg.methods.simple_propagation.fit`; `recipe.marks` is True."""
     recipe = cast("SimplePropagationRecipe", recipe)
     if not cases:
         raise DataError("there is no case to learn from; give at least one volume with points.")
@@ -254,11 +232,7 @@ def fit(
             yield Step("first mask", 1, 1, preview=preview, progress=0.0, note=note or first.note)
             made_by = first.made_by
         notes += [first.note] if first.note and first.note not in notes else []
-        fields += (
-            marked_fields(case, first.masks, first.labels, recipe)
-            if recipe.marks
-            else [resampled_field(case, first.masks, first.labels, structures, recipe)]
-        )
+        fields += marked_fields(case, first.masks, first.labels, recipe)
     begin = time.monotonic()  # what is allowed is time to learn: a slow first mask must not use it up
     meta: dict[str, Any] = {
         "device": describe_device(device),
@@ -267,11 +241,11 @@ def fit(
         "steps": (),
         "first_mask": made_by,
     }
-    learner = Learner(fields, 2 if recipe.marks else len(structures) + 1, recipe, device)
-    if recipe.marks and recipe.start == "synthetic":
+    learner = Learner(fields, 2, recipe, device)
+    if recipe.start == "synthetic":
         meta["start_sha256"] = read_first_mask_model().digest
     learner.network.train()
-    if recipe.marks and recipe.start == "synthetic" and recipe.pseudo_mask == "first mask":
+    if recipe.start == "synthetic" and recipe.pseudo_mask == "first mask":
         learner.join_labels()
     if weights is not None and weights.tensors:
         learner.network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in weights.tensors.items()})
@@ -284,7 +258,7 @@ def fit(
                 learner.network = learner.fresh()
         done = yield from _train(learner, stage, number, clock, cases[0], structures, notes)
         steps.append(done)
-    if recipe.marks and recipe.start == "synthetic":
+    if recipe.start == "synthetic":
         learner.blend(recipe.keep_start)
     done_recipe = recipe.changed(stop_after=tuple(steps))
     tensors = {name: value.detach().cpu().numpy() for name, value in learner.network.state_dict().items()}
@@ -343,8 +317,7 @@ def _train(
 def _preview(learner: Learner, case: Case, structures: tuple[Structure, ...]) -> Preview:
     """What the network says now of the first case."""
     objects: list[ObjectMask] = []
-    cubes = len(first_masks(case, learner.recipe).masks) if learner.recipe.marks else 1
-    for index in range(cubes):
+    for index in range(len(first_masks(case, learner.recipe).masks)):
         objects += learner.fields[index].back(learner.probabilities(index))
     return merged(objects, case.volume, structures)
 
@@ -355,21 +328,15 @@ def predict(case: Case, weights: Weights) -> Result:
     structures = weights.structures
     notes = tuple(weights.meta.get("notes", ()))
     device, _ = pick_device(recipe.device)
-    marked = case.points is not None or case.scribbles is not None
-    if recipe.marks and not marked:
+    if case.points is None and case.scribbles is None:
         raise PromptError(f"{case.id} has no extreme points; this network needs six on each object.")
-    masks = first_masks(case, recipe).masks if marked else []
-    fields = (
-        marked_fields(case, masks, None, recipe) if recipe.marks else [resampled_field(case, masks, None, structures, recipe)]
-    )
+    masks = first_masks(case, recipe).masks
+    fields = marked_fields(case, masks, None, recipe)
     learner = Learner(fields, int(weights.meta["classes"]), recipe, device)
     learner.network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.tensors.items()})
     objects = [mask for index, field in enumerate(fields) for mask in field.back(learner.probabilities(index))]
     refined = merged(objects, case.volume, structures)
-    if masks:
-        overlap = dice(refined.labels() > 0, merged(masks, case.volume, structures).labels() > 0)
-        if overlap < UNLIKE:
-            notes += (
-                f"the refined mask shares little with the first one (Dice {overlap:.2f}): compare them before you accept.",
-            )
+    overlap = dice(refined.labels() > 0, merged(masks, case.volume, structures).labels() > 0)
+    if overlap < UNLIKE:
+        notes += (f"the refined mask shares little with the first one (Dice {overlap:.2f}): compare them before you accept.",)
     return result_of(refined, case, structures, notes)
