@@ -36,6 +36,7 @@ def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None):
     structures = (Structure("lesion", 1),)
     state = checkpoints.latest() if checkpoints is not None else None
     level = np.array(float(state.tensors["level"]) if state else 50.0)
+    learnt = state.weights if state else None
     for index in range(state.meta["index"] if state else 0, len(cases)):
         case = cases[index]
         seen.append(case)

@@ -129,7 +129,7 @@ def training_steps(
 
 def held_out(
     cohort: Cohort, facts: Mapping[str, Any] | None, part: str | None = None
-) -> tuple[str, Sequence[Case], frozenset[str]]:
+) -> tuple[str, ChosenCases, frozenset[str]]:
     """The cases of a cohort that a fair score counts.
 
     Parameters

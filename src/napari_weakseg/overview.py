@@ -17,10 +17,11 @@ from .io.names import one_line
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from .method import Result
@@ -99,8 +100,6 @@ def write_overview(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from .io.atomic import write_atomically
-
     view = _View.of(volume)
     image = view.turn(np.asarray(volume.array))
     masks = {name: view.turn(labels) for name, labels in (earlier or {}).items()}
@@ -139,6 +138,51 @@ def write_overview(
         edgecolor="0.4",
     )
     figure.suptitle(_plain(title or volume.name), color="white", fontsize=14)
+    return _written(figure, path)
+
+
+def write_comparison(path: str | os.PathLike[str], rows: Sequence[tuple[str, Volume, Result, Volume]]) -> Path:
+    """Draw several cases as PNG, a row each: three slices around the object with mask and reference.
+
+    Parameters
+    ----------
+    path : path
+        Where to; replaced atomically.
+    rows : sequence of (title, image, result, reference)
+        For example the worst, the median and the best case.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.9 * len(rows)), dpi=90, facecolor="black", layout="constrained")
+    FigureCanvasAgg(figure)
+    handles: list[Any] = []
+    for row, (title, volume, result, reference) in enumerate(rows):
+        view = _View.of(volume)
+        image = view.turn(np.asarray(volume.array))
+        masks = {"mask": view.turn(result.labels), "reference": view.turn(reference.array)}
+        middle, box = _focus(masks, np.empty((0, 3)), view)
+        low, high = _window(image, box)
+        colours = {structure.value: structure.colour for structure in result.structures}
+        handles = handles or _legend(masks, result, with_points=False)
+        for column, (_, normal, across, down) in enumerate(_PLANES):
+            axes = figure.add_subplot(len(rows), 3, 1 + column + 3 * row)
+            cut = np.moveaxis(image, normal, 0)[middle[normal]].T
+            aspect = view.spacing[down] / view.spacing[across]
+            axes.imshow(cut, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
+            _draw_masks(axes, masks, normal, middle[normal], colours)
+            _frame(axes, box[:, [across, down]], zoom=True)
+            _letter(axes, across, down, view.letters)
+            if column == 1:
+                axes.set_title(_plain(title), color="white", fontsize=13)
+    style: dict[str, Any] = {"loc": "outside lower center", "ncols": 4, "fontsize": 12, "labelcolor": "white"}
+    figure.legend(handles=handles, facecolor="black", edgecolor="0.4", **style)
+    return _written(figure, path)
+
+
+def _written(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    from .io.atomic import write_atomically
+
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # a name in a script that the font lacks

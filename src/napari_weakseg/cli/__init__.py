@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Ask, CohortFaults, DataError, RecipeError, WeaksegError
-from . import cohorts, volumes
+from . import cohorts, runs, volumes
 from .options import BAD_INPUT, DONE, FAILED, STOPPED, Parser, check_targets
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
 
     volumes.add_commands(command)
     cohorts.add_commands(command)
+    runs.add_commands(command)
 
     methods = command("methods", _methods, "list the methods, or the settings of one")
     methods.add_argument("name", nargs="?", metavar="METHOD")

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 
-def recipe_of(options: argparse.Namespace) -> Recipe:
+def recipe_of(options: argparse.Namespace, *, for_cohort: bool = False) -> Recipe:
     """The recipe that ``--preset``, ``--set`` and the options of their own ask for."""
-    from ..methods import new_recipe
+    from ..methods import get_method
 
     changes: dict[str, Any] = {}
     for text in options.set:
@@ -33,7 +33,8 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     for name in ("first_mask", "max_seconds", "device", "seed"):
         if getattr(options, name, None) is not None:
             changes[name] = getattr(options, name)
-    return new_recipe(options.method, options.preset, **changes)
+    recipes = get_method(options.method).recipe_class
+    return (recipes.for_cohort if for_cohort else recipes.from_preset)(options.preset, **changes)
 
 
 def answers(options: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, PromptError
 from ..recipe import PRESETS
-from .options import add_questions, answers, check_targets, recipe_of
+from .options import DONE, add_questions, answers, check_targets, recipe_of
+from .runs import evaluate_run
 
 if TYPE_CHECKING:
     import argparse
@@ -48,10 +49,16 @@ def add_commands(command: Command) -> None:
     segment.add_argument("--reference", type=Path, metavar="REFERENCE.nii.gz", help="compare with it, and draw it")
     add_questions(segment, "volume_index", "prefer", "units", "resample")
 
-    evaluate = command("evaluate", _evaluate, "compare a mask with a reference: Dice, HD95, ASSD, volumes")
-    evaluate.add_argument("mask", type=Path, metavar="MASK.nii.gz")
-    evaluate.add_argument("reference", type=Path, metavar="REFERENCE.nii.gz")
+    evaluate = command("evaluate", _evaluate, "compare a mask with a reference, or a run with a cohort: Dice, HD95, volumes")
+    evaluate.add_argument("mask", type=Path, metavar="MASK.nii.gz|RUN", help="a mask, or a run folder or its weights")
+    evaluate.add_argument("reference", type=Path, metavar="REFERENCE.nii.gz|COHORT.json")
     evaluate.add_argument("--json", action="store_true", help="JSON in place of a table")
+    runs = evaluate.add_argument_group("of a run on a cohort")
+    runs.add_argument("--part", choices=("testing", "new", "validation", "training"), help="default: what the run held out")
+    runs.add_argument(
+        "-o", "--output", type=Path, metavar="FOLDER", help="for JSON, CSV and picture; default: evaluation in RUN"
+    )
+    runs.add_argument("--faithfulness", action="store_true", help="measure whether a classifier's maps explain its decisions")
     add_questions(evaluate, "prefer", "units", "resample")
 
     points = command(
@@ -140,10 +147,14 @@ def _report(screen: Screen, result: Result, output: Path, reference: Volume | No
         _print_scores(screen, evaluate(result, reference))
 
 
-def _evaluate(options: argparse.Namespace, screen: Screen) -> None:
+def _evaluate(options: argparse.Namespace, screen: Screen) -> int:
     from ..api import evaluate
     from ..io.nifti import read_mask
 
+    if options.reference.suffix == ".json":
+        return evaluate_run(options, screen)
+    if options.part or options.output or options.faithfulness:
+        raise DataError("--part, --output and --faithfulness are for a run and a cohort; a mask is scored without them.")
     stated = answers(options, "prefer", "units")
     reference = read_mask(options.reference, **stated)
     mask = read_mask(options.mask, like=reference, resample=options.resample, **stated)
@@ -156,6 +167,7 @@ def _evaluate(options: argparse.Namespace, screen: Screen) -> None:
         screen.document(json.dumps(report, indent=1, allow_nan=False))
     else:
         _print_scores(screen, report)
+    return DONE
 
 
 def _print_scores(screen: Screen, report: Mapping[str, Any]) -> None:

@@ -1,0 +1,273 @@
+"""Commands on training runs: `train`, `predict`, and `evaluate` where it is given a run."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DataError
+from ..recipe import PRESETS
+from .options import DONE, FAILED, STOPPED, add_questions, answers, recipe_of
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Mapping
+
+    from ..case import Case, Cohort
+    from ..console import Screen
+    from ..method import Weights
+    from .options import Command
+
+
+def add_commands(command: Command) -> None:
+    """Add the commands on runs."""
+    train = command("train", _train, "learn from the marks of a cohort, into a run folder")
+    train.add_argument("cohort", type=Path, metavar="COHORT.json")
+    train.add_argument("--method", default="simple_propagation", help="see: weakseg methods (default: %(default)s)")
+    train.add_argument(
+        "--run", type=Path, required=True, metavar="RUN", help="folder for weights, checkpoints, figures and log"
+    )
+    train.add_argument("--preset", choices=PRESETS, default=PRESETS[0], help="default: %(default)s")
+    train.add_argument("--resume", action="store_true", help="go on with what RUN holds")
+    train.add_argument("--folds", type=int, metavar="N", help="split the training cases into N folds by patient")
+    train.add_argument("--fold", type=int, metavar="K", help="learn from all folds but K (from 1), and test on K")
+    train.add_argument("--split-seed", type=int, default=0, help="decides the folds (default: %(default)s)")
+    train.add_argument("--max-seconds", type=float, metavar="S", help="longest training")
+    train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")
+    train.add_argument("--seed", type=int, help="seed of every random draw (default: 0)")
+    train.add_argument(
+        "--set", action="append", default=[], metavar="KNOB=VALUE", help="any setting; see: weakseg methods METHOD"
+    )
+
+    predict = command("predict", _predict, "masks and maps of images from what a run has learnt")
+    predict.add_argument("run", type=Path, metavar="RUN", help="a run folder, or weights.safetensors")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE.nii.gz", help="images, or one COHORT.json")
+    predict.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    add_questions(predict, "volume_index", "prefer", "units")
+
+
+def _train(options: argparse.Namespace, screen: Screen) -> int:
+    from ..cohorts import training_steps
+    from ..io.cohort import read_cohort
+
+    fold = None
+    if (options.folds is None) != (options.fold is None):
+        raise DataError("--folds and --fold go together; give how many there are, and which one is tested.")
+    if options.fold is not None:
+        fold = (options.fold, options.folds)
+    recipe = recipe_of(options, for_cohort=True)
+    cohort = read_cohort(options.cohort)
+    for note in cohort.notes:
+        screen.note(note)
+    every = training_steps(
+        cohort,
+        recipe,
+        method=options.method,
+        run=options.run,
+        resume=options.resume,
+        fold=fold,
+        split_seed=options.split_seed,
+    )
+    told: set[str] = set()
+    try:
+        with screen.progress() as show, closing(every) as running:
+            while True:
+                try:
+                    step = next(running)
+                except StopIteration as finished:
+                    weights: Weights = finished.value
+                    break
+                show(step)
+                if step.note and step.note not in told:
+                    told.add(step.note)
+                    screen.note(step.note)
+    except KeyboardInterrupt:
+        screen.error("stopped; the same command with --resume goes on at the last checkpoint.")
+        return STOPPED
+    for note in weights.meta.get("notes", ()):
+        if note not in told:
+            screen.note(note)
+    screen.result(f"{options.run.name}: {weights.method} learnt from {_count(cohort, options)} of {options.cohort.name}")
+    return DONE
+
+
+def _count(cohort: Cohort, options: argparse.Namespace) -> str:
+    count = len(cohort.training)
+    return f"fold {options.fold} of {options.folds} ({count} cases)" if options.fold else f"{count} cases"
+
+
+def _predict(options: argparse.Namespace, screen: Screen) -> int:
+    from ..api import predict
+    from ..cohorts import seen_by
+    from ..io.atomic import check_writable
+    from ..io.predictions import write_prediction
+    from ..io.runs import read_weights
+    from ..method import Step
+
+    weights = read_weights(options.run)
+    cases = list(_named(options, weights))
+    if options.output.exists() and not options.output.is_dir():
+        raise DataError(f"{options.output.name} is a file; name a folder for the masks.")
+    options.output.mkdir(parents=True, exist_ok=True)
+    names = [name for name, _ in cases]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(
+                f"two images are called {name!r}, so their masks would be one file; rename one or predict it apart."
+            )
+    inputs = {image.resolve() for image in options.images}
+    check_writable(options.output / f"{names[0]}_mask.nii.gz")
+    failed = 0
+    with screen.progress() as show:
+        for number, (name, read) in enumerate(cases, start=1):
+            mask = options.output / f"{name}_mask.nii.gz"
+            if mask.resolve() in inputs:
+                raise DataError(f"{mask.name} is an input of this command; choose another folder for the masks.")
+            try:
+                result = predict(weights, seen_by(read(), weights))
+            except DataError as error:
+                failed += 1
+                screen.error(f"{name}: {error}")
+                continue
+            for note in result.notes:
+                screen.note(f"{name}: {note}")
+            write_prediction(result, options.output, name)
+            show(Step("predict", number, len(cases), progress=number / len(cases)))
+            screen.result(mask.name)
+    if failed:
+        screen.error(f"{failed} of {len(cases)} images got no mask; see above.")
+    return FAILED if failed else DONE
+
+
+def _named(options: argparse.Namespace, weights: Weights) -> Iterator[tuple[str, Any]]:
+    """Name of each image and what reads it; nothing is read yet."""
+    from ..case import Case, known
+    from ..io.cohort import read_cohort
+    from ..io.names import without_suffix
+    from ..io.nifti import read_volume
+    from ..io.runs import Run
+
+    channels = Run(options.run).cohort()["channels"] if options.run.is_dir() else ["image"]
+    stated = answers(options, "volume_index", "prefer", "units")
+    for path in options.images:
+        if path.suffix == ".json":
+            cohort = read_cohort(path)
+            for part in (cohort.training, cohort.validation, cohort.testing):
+                for place, name in enumerate(known(part, "id")):
+                    yield name, lambda part=part, place=place: part[place]
+        elif len(channels) > 1:
+            raise DataError(
+                f"this run reads {len(channels)} channels ({', '.join(channels)}); list the images in a cohort.json."
+            )
+        else:
+
+            def read(path: Path = path) -> Case:
+                return Case(without_suffix(path), {channels[0]: read_volume(path, **stated)})
+
+            yield without_suffix(path), read
+
+
+def evaluate_run(options: argparse.Namespace, screen: Screen) -> int:
+    """Score a run on a cohort: table, JSON, CSV and a picture."""
+    from ..api import evaluate, predict
+    from ..cohorts import held_out, seen_by
+    from ..evaluation import telling_cases, write_report
+    from ..io.atomic import check_writable
+    from ..io.cohort import read_cohort
+    from ..io.runs import Run, read_weights
+    from ..method import Step
+    from ..overview import write_comparison
+
+    run, path = options.mask, options.reference
+    if options.faithfulness:
+        return _faithfulness(options, screen)
+    folder = options.output or (run if run.is_dir() else run.parent) / "evaluation"
+    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder / "evaluation.json")
+    cohort = read_cohort(path, references=True)
+    weights = read_weights(run)
+    facts = Run(run).cohort() if run.is_dir() else None
+    with screen.progress() as show:
+        report = evaluate(
+            run if facts is not None else weights,
+            cohort,
+            part=options.part,
+            on_case=lambda number, total: show(Step("score", number, total, progress=number / total)),
+        )
+    write_report(report, folder)
+    _, cases, _ = held_out(cohort, facts, report["part"])
+    ids = list(cases.ids)
+    rows = []
+    for word, name in telling_cases(report).items():
+        case = cases[ids.index(name)]
+        if name not in report["failed"] and case.reference is not None:
+            rows.append((f"{word}: {name}", case.volume, predict(weights, seen_by(case, weights)), case.reference))
+    if rows:
+        write_comparison(folder / "evaluation.png", rows)
+    if options.json:
+        screen.document(json.dumps(report, indent=1, allow_nan=False))
+    else:
+        _print_report(screen, report)
+        screen.result(f"{report['part']}: {len(report['cases'])} cases scored; table, figures and picture in {folder.name}")
+    return DONE
+
+
+def _faithfulness(options: argparse.Namespace, screen: Screen) -> int:
+    raise DataError("--faithfulness is for classifiers that explain themselves; this version cannot measure it yet.")
+
+
+def _print_report(screen: Screen, report: Mapping[str, Any]) -> None:
+    def spread(part: Mapping[str, Any] | None, digits: int = 2) -> str:
+        if part is None:
+            return "-"
+        low, high = part["quartiles"]
+        return f"{part['median']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+    def mean(part: Mapping[str, Any] | None) -> str:
+        return "-" if part is None else f"{part['mean']:.3f} ± {part['sd']:.3f}"
+
+    unit = report["cases"][0]["unit"]
+    size = "ml" if unit == "mm" else "voxels"
+    columns = (
+        "structure",
+        "cases",
+        "Dice, median [quartiles]",
+        "Dice, mean ± SD",
+        f"HD95 ({unit})",
+        f"difference ({size})",
+        "empty",
+    )
+    rows = []
+    for name, part in report["summary"].items():
+        if part["cases"]:
+            figures = (spread(part["hd95"]), spread(part["volume_difference"]), str(part["empty"]))
+            rows.append((name, str(part["cases"]), spread(part["dice"], 3), mean(part["dice"]), *figures))
+    if rows:
+        screen.table(columns, rows)
+    classes = report["classification"]
+    for level in ("slices", "volumes"):
+        if classes is not None and level in classes:
+            part = classes[level]
+            words = [
+                f"{name}: F1 {_number(f1)}, AUROC {_number(area)}, {count}"
+                for name, f1, area, count in zip(classes["classes"], part["f1"], part["auroc"], part["count"], strict=True)
+            ]
+            screen.result(f"{level}: {'; '.join(words)}; balanced accuracy {_number(part['balanced_accuracy'])}")
+    slices = report["slices"]
+    if slices is not None and slices["dice"] is not None:
+        quiet = "-" if slices["normal_without_mask"] is None else f"{slices['normal_without_mask']:.1%}"
+        screen.result(
+            f"slices: median Dice {slices['dice']['median']:.3f}; {quiet} of {slices['normal']} normal ones without a mask"
+        )
+    if report["worst"]:
+        screen.result(f"worst: {', '.join(report['worst'])}")
+    for name in report["failed"]:
+        screen.note(f"{name} could not be predicted and scores 0.")
+    for name in report["learnt_from"]:
+        screen.note(f"{name} is an image that this run learnt from; it does not count.")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,139 @@
+"""`weakseg train`, `predict` and `evaluate` on a cohort on disk, as a user types them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from importlib.metadata import EntryPoint
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import learning_method
+from napari_weakseg.arrays.extreme_points import simulate_points
+from napari_weakseg.cli import main
+from napari_weakseg.io.runs import Run, read_weights
+
+
+@pytest.fixture(autouse=True)
+def learning(monkeypatch):
+    point = EntryPoint("learning", "learning_method", "napari_weakseg.methods")
+    monkeypatch.setattr("napari_weakseg.methods.entry_points", lambda group: (point,))
+    learning_method.seen.clear()
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Four cases to learn from and two to test, each a bright ball."""
+    folder = tmp_path / "balls"
+    folder.mkdir()
+    entries = []
+    for number in range(6):
+        rng = np.random.default_rng(number)
+        i, j, k = np.ogrid[:16, :14, :10]
+        mask = (((i - 8) ** 2 + (j - 7) ** 2 + (k - 5) ** 2) <= (3 + number / 5) ** 2).astype(np.uint8)
+        image = rng.normal(20, 3, mask.shape) + 80 * mask
+        affine = np.diag([1, 1, 2, 1.0])
+        nib.save(nib.Nifti1Image(image.astype(np.float32), affine), folder / f"b{number}.nii.gz")
+        nib.save(nib.Nifti1Image(mask, affine), folder / f"b{number}_mask.nii.gz")
+        points = {"space": "voxel", "structures": [{"name": "lesion", "value": 1, "objects": [simulate_points(mask).tolist()]}]}
+        (folder / f"b{number}_points.json").write_text(json.dumps(points))
+        entry = {"id": f"b{number}", "patient": f"Mrs Miller {number}", "image": f"b{number}.nii.gz"}
+        entry |= {"points": f"b{number}_points.json", "label": f"b{number}_mask.nii.gz"}
+        entries.append(entry | {"image_label": "lesion"})
+    data = {"name": "balls", "structures": [{"name": "lesion", "value": 1}], "image_classes": ["normal", "lesion"]}
+    data |= {"channels": ["image"], "training": entries[:4], "testing": entries[4:]}
+    (folder / "cohort.json").write_text(json.dumps(data))
+    return folder / "cohort.json"
+
+
+def weakseg(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def test_train_predict_evaluate(cohort, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert weakseg("train", cohort, "--method", "learning", "--run", run, "--set", "share=0.9") == 0
+    assert "learnt from 4 cases of cohort.json" in capsys.readouterr().out
+    assert read_weights(run).recipe.share == 0.9
+    assert all(case.reference is None for case in learning_method.seen)
+
+    output = tmp_path / "masks"
+    assert weakseg("predict", run, cohort.parent / "b4.nii.gz", cohort.parent / "b5.nii.gz", "--output", output) == 0
+    names = {"mask.nii.gz", "probability_lesion.nii.gz", "heatmap_lesion.nii.gz", "record.json", "scores.json"}
+    assert {path.name for path in output.iterdir()} == {f"b{number}_{name}" for number in (4, 5) for name in names}
+    scores = json.loads((output / "b4_scores.json").read_text())
+    assert scores["classes"] == ["normal", "lesion"]
+    assert len(scores["slices"]) == 10
+    assert len(scores["volume"]) == 2
+    assert nib.load(output / "b4_mask.nii.gz").get_fdata().sum() > 0
+
+    capsys.readouterr()
+    assert weakseg("evaluate", run, cohort) == 0
+    shown = capsys.readouterr()
+    assert "testing: 2 cases scored" in shown.out
+    assert "lesion" in shown.out
+    with (run / "evaluation" / "evaluation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["case"] for row in rows] == ["b4", "b5"]
+    assert all(float(row["dice"]) > 0.8 for row in rows)
+    assert (run / "evaluation" / "evaluation.png").stat().st_size > 10_000
+    report = json.loads((run / "evaluation" / "evaluation.json").read_text())
+    assert report["part"] == "testing"
+
+
+def test_folds_and_resuming(cohort, tmp_path, capsys, monkeypatch):
+    run = tmp_path / "run"
+    monkeypatch.setattr(Run, "due", lambda self: True)
+    arguments = ("train", cohort, "--method", "learning", "--run", run, "--folds", 2, "--fold", 1)
+    assert weakseg(*arguments) == 0
+    assert weakseg(*arguments) == 2
+    assert "--resume" in capsys.readouterr().err
+    seen = len(learning_method.seen)
+    assert weakseg(*arguments, "--resume") == 0
+    assert len(learning_method.seen) == seen  # it was through
+    assert Run(run).cohort()["split"] == {"fold": 1, "folds": 2, "seed": 0}
+    assert b"Miller" not in b"".join(path.read_bytes() for path in run.iterdir() if path.is_file())
+    assert weakseg("evaluate", run, cohort, "--output", tmp_path / "scores") == 0
+    assert "testing: 2 cases" in capsys.readouterr().out
+    assert (tmp_path / "scores" / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train", "COHORT", "--run", "RUN", "--method", "nothing"), "there is no method"),
+        (("train", "COHORT", "--run", "RUN", "--method", "learning", "--folds", "3"), "go together"),
+        (("train", "COHORT", "--run", "RUN", "--method", "learning", "--folds", "2", "--fold", "3"), "no fold 3"),
+        (("train", "COHORT", "--run", "RUN", "--method", "learning", "--set", "share=7"), "share"),
+        (("train", "nowhere.json", "--run", "RUN", "--method", "learning"), "nowhere.json"),
+        (("train", "COHORT", "--run", "COHORT", "--method", "learning"), "is a file"),
+        (("predict", "RUN", "image.nii.gz", "--output", "out"), "RUN"),
+        (("evaluate", "RUN", "COHORT"), "RUN"),
+        (("evaluate", "RUN", "image.nii.gz", "--part", "testing"), "run and a cohort"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(cohort, tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    filled = [str(cohort) if word == "COHORT" else word for word in arguments]
+    assert weakseg(*filled) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("weakseg: ")
+    assert words in error
+    assert str(tmp_path) not in error
+
+
+def test_images_that_would_share_a_mask_are_refused_and_damaged_ones_skipped(cohort, tmp_path, capsys):
+    run, output = tmp_path / "run", tmp_path / "masks"
+    assert weakseg("train", cohort, "--method", "learning", "--run", run) == 0
+    image = cohort.parent / "b0.nii.gz"
+    assert weakseg("predict", run, image, image, "--output", output) == 2
+    assert "'b0'" in capsys.readouterr().err
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(image.read_bytes()[:200])
+    assert weakseg("predict", run, broken, image, "--output", output) == 1
+    assert (output / "b0_mask.nii.gz").exists()
+    assert "broken" in capsys.readouterr().err
+    assert weakseg("predict", run, cohort, "--output", tmp_path / "all") == 0
+    assert len(list((tmp_path / "all").glob("*_mask.nii.gz"))) == 6
