@@ -215,7 +215,37 @@ def evaluate_run(options: argparse.Namespace, screen: Screen) -> int:
 
 
 def _faithfulness(options: argparse.Namespace, screen: Screen) -> int:
-    raise DataError("--faithfulness is for classifiers that explain themselves; this version cannot measure it yet.")
+    """Whether a classifier's maps explain its decisions: the method's own measures, beside other explanations."""
+    from ..cohorts import held_out
+    from ..io.atomic import check_writable, write_atomically
+    from ..io.cohort import read_cohort
+    from ..io.runs import Run, read_weights
+    from ..method import Step
+    from ..methods import get_method
+
+    run = options.mask
+    weights = read_weights(run)
+    measure = getattr(get_method(weights.method), "faithfulness", None)
+    if measure is None:
+        raise DataError(f"{weights.method} does not explain decisions; --faithfulness is for classifiers with heatmaps.")
+    folder = options.output or (run if run.is_dir() else run.parent) / "evaluation"
+    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder / "faithfulness.json")
+    facts = Run(run).cohort() if run.is_dir() else None
+    part, cases, _ = held_out(read_cohort(options.reference, references=True), facts, options.part)
+    with screen.progress() as show:
+        measures: Mapping[str, Mapping[str, float | None]] = measure(
+            cases, weights, on_case=lambda number, total: show(Step("explain", number, total, progress=number / total))
+        )
+    data = json.dumps({"part": part, "explanations": measures}, indent=1, allow_nan=False)
+    write_atomically(folder / "faithfulness.json", f"{data}\n".encode())
+    if options.json:
+        screen.document(data)
+    else:
+        names = list(dict.fromkeys(name for figures in measures.values() for name in figures))
+        rows = [(explainer, *(_number(figures.get(name)) for name in names)) for explainer, figures in measures.items()]
+        screen.table(("explanation", *names), rows)
+    return DONE
 
 
 def _print_report(screen: Screen, report: Mapping[str, Any]) -> None:

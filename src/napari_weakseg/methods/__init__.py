@@ -2,8 +2,10 @@
 
 A method's module has ``card``, ``recipe_class``, ``fit`` and ``predict`` (see `napari_weakseg.method.Method`) and imports
 neither torch nor MONAI until ``fit`` or ``predict`` is called; it may have ``working_memory(case, recipe)``, the bytes that a
-fit needs beside image and result (see `api.expected_memory`). Nothing else is edited to add one. Packages outside this
-one register a module through the entry-point group ``napari_weakseg.methods``.
+fit needs beside image and result (see `api.expected_memory`). A classifier with heatmaps may have ``faithfulness(cases,
+weights, *, on_case)``: for each kind of explanation its mean measures by name, for ``weakseg evaluate --faithfulness``. Nothing
+else is edited to add one. Packages outside this one register a module through the entry-point group
+``napari_weakseg.methods``.
 """
 
 from __future__ import annotations
