@@ -1,8 +1,10 @@
 """What the lazy names of `__init__.py` are, for type checkers and editors; a test keeps the two alike."""
 
 from .api import evaluate as evaluate
+from .api import predict as predict
 from .api import replay as replay
 from .api import segment as segment
+from .api import train as train
 from .case import Case as Case
 from .case import Cohort as Cohort
 from .errors import WeaksegError as WeaksegError
