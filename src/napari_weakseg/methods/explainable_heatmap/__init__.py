@@ -53,7 +53,13 @@ class ExplainableHeatmapRecipe(Recipe):
             "crop_body": False,
             "intensity": "slice maximum",
             "augmentation": "paper",
+            "context": 0,
+            "symmetry": "off",
+            "sequence": 0.0,
+            "self_training": 0.0,
             "learning_rate": 1e-3,
+            "schedule": "constant",
+            "averaging": 0.0,
             "weight_decay": 5e-4,
             "epochs": 300,
             "batch": 8,
@@ -99,6 +105,18 @@ class ExplainableHeatmapRecipe(Recipe):
         choices=("body", "slice maximum"),
         tooltip="body: percentiles of the volume's body; slice maximum: each slice by its largest value, as published",
     )
+    context: int = knob(
+        1,
+        min=0,
+        max=16,
+        unit="voxels",
+        tooltip="Neighbouring slices on either side that a 2D network sees as well; published: 0",
+    )
+    symmetry: str = knob(
+        "brighter",
+        choices=("off", "brighter", "darker"),
+        tooltip="Further channels show where one side of the body is brighter (or darker) than the other, as lesions are",
+    )
     supervision: str = knob(
         "marks", choices=("marks", "masks"), tooltip="Learn from image labels, or from full masks (for comparisons only)"
     )
@@ -106,12 +124,31 @@ class ExplainableHeatmapRecipe(Recipe):
         "light", choices=("none", "light", "paper"), tooltip="paper: flips, rotation by any angle; light: flips, small changes"
     )
     learning_rate: float = knob(1e-3, min=0, max=1, source=CODE, tooltip="Learning rate of Adam")
+    schedule: str = knob(
+        "cosine", choices=("constant", "cosine"), tooltip="cosine: the learning rate falls to nothing; constant: as published"
+    )
+    averaging: float = knob(
+        0.98,
+        min=0,
+        max=0.99999,
+        tooltip="Share of the old in the running mean of the weights that predicts; 0: the last weights",
+    )
+    self_training: float = knob(
+        0.4,
+        min=0,
+        max=0.9,
+        tooltip="Share of the epochs that also learn from its own refined heatmaps on training slices; 0: labels alone",
+    )
+    label_smoothing: float = knob(0.0, min=0, max=0.5, tooltip="Doubt about image-level labels; 0 takes them as certain")
     weight_decay: float = knob(5e-4, min=0, max=1, source=CODE, tooltip="Weight decay of Adam")
     epochs: float = knob(20.0, min=0, max=10**5, tooltip="Passes over the training images")
     batch: int = knob(16, min=1, max=1024, tooltip="Images per pass through the network; 1 is slow on a CPU")
     accumulation: int = knob(1, min=1, max=1024, tooltip="Passes whose gradients are summed before each step of the optimiser")
     clip: float = knob(1.0, min=0, max=1e6, source=CODE, tooltip="Bound on each value of the gradient; 0 for none")
     class_weights: bool = knob(True, source=CODE, tooltip="Rare classes count more, by their share of the training images")
+    sequence: float = knob(
+        0.5, min=0, max=1, tooltip="Weight of a slice's own view beside its neighbours', labels per slice only; 0: slices alone"
+    )
     threshold: str = knob(
         "otsu",
         choices=("otsu", "negatives"),
@@ -127,7 +164,7 @@ class ExplainableHeatmapRecipe(Recipe):
     refine: bool = knob(True, tooltip="Seeds from the heatmap and the random walker on the image draw the boundary")
     max_seconds: float = knob(1100.0, min=0.0, max=1e7, unit="s", tooltip="Training stops after this")
     preview_seconds: float = knob(20.0, min=0, max=1e6, unit="s", tooltip="Time between previews; 0 shows none")
-    stop_after: int | None = knob(None, min=0, hidden=True, tooltip="Steps actually done, for replay")
+    stop_after: tuple[int, ...] = knob((), min=0, hidden=True, tooltip="Steps actually done per stage, for replay")
 
 
 recipe_class = ExplainableHeatmapRecipe
@@ -152,3 +189,8 @@ def predict(case: Case, weights: Weights) -> Result:
     from .inference import predict as run
 
     return run(case, weights)
+
+
+def working_memory(case: Case, recipe: Recipe) -> int:
+    """Bytes that a prediction needs beside image and result; see `napari_weakseg.api.expected_memory`."""
+    return 8 * case.volume.array.size
