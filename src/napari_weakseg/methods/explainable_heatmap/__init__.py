@@ -45,10 +45,12 @@ class ExplainableHeatmapRecipe(Recipe):
         "laptop": {},
         "paper": {
             "width": 64,
+            "depth": None,
             "normalisation": "published",
             "upsampling": "sinc",
             "dropout": 0.5,
             "pooling": "max",
+            "phi": 0.0,
             "working_size": 0,
             "crop_body": False,
             "intensity": "slice maximum",
@@ -74,7 +76,7 @@ class ExplainableHeatmapRecipe(Recipe):
     )
     width: int = knob(16, min=2, max=256, tooltip="Channels at full resolution, doubled at each coarser one; published: 64")
     depth: int | None = knob(
-        None, min=2, max=6, source=CODE, tooltip="Number of resolutions; empty: as published (3, GP-ShuffleUNet 4)"
+        4, min=2, max=6, source=CODE, tooltip="Number of resolutions; empty: as published (3, GP-ShuffleUNet 4)"
     )
     blocks: int = knob(14, min=1, max=50, source=CODE, tooltip="Residual blocks of GP-ReconResNet")
     normalisation: str = knob(
@@ -87,9 +89,9 @@ class ExplainableHeatmapRecipe(Recipe):
     )
     dropout: float = knob(0.2, min=0, max=0.95, source=CODE, tooltip="Share of channels dropped in training; published: 0.5")
     pooling: str = knob(
-        "max", choices=("max", "top", "log-sum-exp"), source="paper", tooltip="What of a feature map the decision sees"
+        "top", choices=("max", "top", "log-sum-exp"), source="paper", tooltip="What of a feature map the decision sees"
     )
-    pooling_share: float = knob(0.01, min=0, max=1, tooltip="Share of the voxels whose mean is taken (top only)")
+    pooling_share: float = knob(0.02, min=0, max=1, tooltip="Share of the voxels whose mean is taken (top only)")
     pooling_sharpness: float = knob(
         5.0, min=0.01, max=1000, tooltip="Large: close to max, small: to the mean (log-sum-exp only)"
     )
@@ -97,7 +99,7 @@ class ExplainableHeatmapRecipe(Recipe):
         0.0, min=0, max=20, unit="mm", tooltip="Images are resampled to this voxel size; 0 keeps theirs"
     )
     working_size: int = knob(
-        128, min=0, max=2048, unit="voxels", tooltip="Images whose longer side is larger are shrunk to this; 0 keeps them"
+        96, min=0, max=2048, unit="voxels", tooltip="Images whose longer side is larger are shrunk to this; 0 keeps them"
     )
     crop_body: bool = knob(True, tooltip="Cut away the air around the body")
     intensity: str = knob(
@@ -123,12 +125,12 @@ class ExplainableHeatmapRecipe(Recipe):
     augmentation: str = knob(
         "light", choices=("none", "light", "paper"), tooltip="paper: flips, rotation by any angle; light: flips, small changes"
     )
-    learning_rate: float = knob(1e-3, min=0, max=1, source=CODE, tooltip="Learning rate of Adam")
+    learning_rate: float = knob(2e-3, min=0, max=1, source=CODE, tooltip="Learning rate of Adam")
     schedule: str = knob(
         "cosine", choices=("constant", "cosine"), tooltip="cosine: the learning rate falls to nothing; constant: as published"
     )
     averaging: float = knob(
-        0.98,
+        0.99,
         min=0,
         max=0.99999,
         tooltip="Share of the old in the running mean of the weights that predicts; 0: the last weights",
@@ -141,20 +143,20 @@ class ExplainableHeatmapRecipe(Recipe):
     )
     label_smoothing: float = knob(0.0, min=0, max=0.5, tooltip="Doubt about image-level labels; 0 takes them as certain")
     weight_decay: float = knob(5e-4, min=0, max=1, source=CODE, tooltip="Weight decay of Adam")
-    epochs: float = knob(20.0, min=0, max=10**5, tooltip="Passes over the training images")
+    epochs: float = knob(16.0, min=0, max=10**5, tooltip="Passes over the training images")
     batch: int = knob(16, min=1, max=1024, tooltip="Images per pass through the network; 1 is slow on a CPU")
     accumulation: int = knob(1, min=1, max=1024, tooltip="Passes whose gradients are summed before each step of the optimiser")
     clip: float = knob(1.0, min=0, max=1e6, source=CODE, tooltip="Bound on each value of the gradient; 0 for none")
     class_weights: bool = knob(True, source=CODE, tooltip="Rare classes count more, by their share of the training images")
     sequence: float = knob(
-        0.5, min=0, max=1, tooltip="Weight of a slice's own view beside its neighbours', labels per slice only; 0: slices alone"
+        0.0, min=0, max=1, tooltip="Weight of a slice's own view beside its neighbours', labels per slice only; 0: slices alone"
     )
     threshold: str = knob(
         "otsu",
         choices=("otsu", "negatives"),
         tooltip="otsu: from the volume's own heatmap; negatives: from training images without the class",
     )
-    phi: float = knob(0.0, min=0, max=1, tooltip="otsu only: 0 draws the brightest of three classes, 1 the middle one as well")
+    phi: float = knob(0.5, min=0, max=1, tooltip="otsu only: 0 draws the brightest of three classes, 1 the middle one as well")
     percentile: float = knob(
         99.5, min=0, max=100, tooltip="negatives only: share in % of their heatmap that must stay below the threshold"
     )

@@ -18,7 +18,7 @@ TURN, STRETCH, ASPECT, SHIFT = 0.3, 0.18, 0.1, 0.1
 GAMMA, GAIN, FIELD, NOISE = 0.25, 0.2, 0.1, 0.05
 """Light set: largest log of gamma and of gain, deviation of the bias field's logarithm, largest deviation of the noise."""
 
-ALIKE = 0.9
+ALIKE = 0.7
 """Correlation of the mean image with its mirror image from which on images may be flipped along an axis."""
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...training.inference import Window, mixed_precision, sliding_window
 from .networks import build_network
-from .pooling import DecisionPoints, PooledHead, TiledPooling
+from .pooling import DecisionPoints, TiledPooling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,17 +56,6 @@ def with_neighbours(images: Tensor, context: int, slices: Tensor | None = None) 
 def network_of(recipe: ExplainableHeatmapRecipe, meta: Mapping[str, Any]) -> ExplainableClassifier:
     """An untrained network for what `meta` says was learnt from."""
     return build_network(recipe, inputs=int(meta["inputs"]), classes=len(meta["classes"]), spacing=meta["spacing"])
-
-
-@torch.no_grad()
-def centre_head(head: PooledHead) -> None:
-    """Take what all classes share out of the head: probabilities stay the same, and a heatmap is what *parts* its class.
-
-    Softmax does not change when the same number is added to all logits, so training leaves the mean of the rows of W and of b
-    where chance put it. A heatmap would show that as well.
-    """
-    head.classify.weight.sub_(head.classify.weight.mean(dim=0, keepdim=True))
-    head.classify.bias.sub_(head.classify.bias.mean())
 
 
 @torch.inference_mode()

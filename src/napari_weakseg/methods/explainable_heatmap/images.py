@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...case import Case
+    from ...volume import Volume
     from . import ExplainableHeatmapRecipe
 
 MARGIN = 3
@@ -91,8 +92,11 @@ class Frame:
             out[:, axis] = np.clip(np.rint(exact) + start, 0, self.shape[axis] - 1)
         return out
 
-    def voxel_size(self, spacing: Sequence[float]) -> tuple[float, float, float]:
-        """Size of the images' voxels along slices, height and width, from the volume's spacing."""
+    def voxel_size(self, volume: Volume) -> tuple[float, float, float]:
+        """Size of the images' voxels along slices, height and width; equal where the volume's spacing is unknown."""
+        if not volume.spacing_known:
+            return 1.0, 1.0, 1.0
+        spacing = volume.spacing
         slices, height, width = (spacing[axis] for axis in self.axes)
         box = [self.box[axis].stop - self.box[axis].start for axis in self.axes[1:]]
         return slices, height * box[0] / self.inner[0], width * box[1] / self.inner[1]

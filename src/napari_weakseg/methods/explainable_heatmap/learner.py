@@ -21,7 +21,7 @@ from ...training.inference import mixed_precision
 from ...training.partial_losses import IGNORE, partial_cross_entropy_loss
 from .augmentation import augmented, mirror_axis
 from .bags import bag_loss
-from .explaining import centre_head, context_of, explained, network_of, with_neighbours
+from .explaining import context_of, explained, network_of, with_neighbours
 from .images import Images, images_of
 from .sequence import learnt_chain
 from .symmetry import with_excess
@@ -45,7 +45,7 @@ NEGATIVE_SLICES = 400
 WARM_UP = 30
 """Steps in which the learning rate rises."""
 
-DOUBT = (0.3, 0.7)
+DOUBT = (0.4, 0.6)
 """Refined probabilities between which self-training says nothing."""
 
 AIR = 0.1
@@ -94,7 +94,7 @@ class Learner:
             images = images_of(case, recipe, channels=channels, slice_axis=label.slice_axis)
             self.images.append(images)
             self.truth.append(torch.as_tensor(np.atleast_1d(label.label), dtype=torch.long))
-            spacings.append(images.frame.voxel_size(case.volume.spacing))
+            spacings.append(images.frame.voxel_size(case.volume))
             if recipe.supervision == "masks":
                 self.masks.append(_working_mask(case, images))
         self.example = cases[0].volume.with_array(np.zeros(cases[0].volume.shape, dtype=np.uint8))
@@ -253,7 +253,7 @@ class Learner:
     def tensors(self) -> dict[str, NDArray[Any]]:
         """The averaged network, with the head centred."""
         network = deepcopy(self.average)
-        centre_head(network.head)
+        network.head.centre()
         return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
 
     def take(self, weights: Weights) -> None:
@@ -301,7 +301,7 @@ class Learner:
         heatmap is in doubt, nothing is said.
         """
         network = deepcopy(self.teacher)
-        centre_head(network.head)
+        network.head.centre()
         self.masks = []
         for images, truth in zip(self.images, self.truth, strict=True):
             maps = explained(network, images.tensor, self.recipe, self.meta, self.device).heatmaps.numpy()
@@ -313,7 +313,7 @@ class Learner:
                 if not allowed.any():
                     continue
                 threshold = threshold_at(multi_otsu(maps[value], allowed), self.recipe.phi)
-                near = refined_probability(channels, maps[value], threshold, allowed=allowed, spacing=self.meta["spacing"])
+                near = refined_probability(channels, maps[value], threshold, allowed=allowed)
                 drawn[allowed & (near > DOUBT[0])] = IGNORE
                 drawn[allowed & (near > DOUBT[1])] = value
                 missed = (truth.numpy() == value) & ~(drawn == value).any(axis=(1, 2))
@@ -323,7 +323,7 @@ class Learner:
     def thresholds(self) -> list[float | None]:
         """Per class the value that only a given share of its heatmap exceeds in training images without the class."""
         network = deepcopy(self.average)
-        centre_head(network.head)
+        network.head.centre()
         found: list[list[NDArray[np.float32]]] = [[] for _ in self.classes]
         every = max(1, sum(images.slices for images in self.images) // NEGATIVE_SLICES)
         for images, truth in zip(self.images, self.truth, strict=True):

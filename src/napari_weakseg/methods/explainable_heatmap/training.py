@@ -53,14 +53,19 @@ def fit(
         return Weights(card.name, recipe, structures_of(classes), learner.tensors(), meta)
 
     done: list[int] = []
+    stopped = False  # by a loss that was not finite
     parts = [0.0, learner.totals[0] / sum(learner.totals), 1.0]
     for number, (stage, total) in enumerate(zip(STAGES, learner.totals, strict=True)):
-        if number and total:
+        if number and (stopped or not total):
+            done.append(0)
+            continue
+        if number:
             learner.become_teacher()
             state = checkpoints.latest() if checkpoints is not None else None
             if state is not None and state.meta.get("stage") == stage:
                 restore_module(state, "teacher", learner.teacher)
             learner.draw_masks()
+        before = len(notes)
         steps = yield from train_steps(
             stage=stage,
             total=total,
@@ -76,6 +81,7 @@ def fit(
             notes=notes,
             share=(parts[number], parts[number + 1]),
         )
+        stopped = len(notes) > before
         done.append(steps)
     if sum(done) < sum(learner.totals) and not recipe.stop_after and not notes:
         notes.append(
