@@ -39,7 +39,16 @@ def head(seed, *, slices=6, lesion=True, channels=1, per="slice", value=1, size=
 
 
 def recipe(**changes):
-    small = {"width": 4, "depth": 2, "working_size": 32, "epochs": 30, "batch": 12, "device": "cpu", "preview_seconds": 0, "averaging": 0.9}
+    small = {
+        "width": 4,
+        "depth": 2,
+        "working_size": 32,
+        "epochs": 30,
+        "batch": 12,
+        "device": "cpu",
+        "preview_seconds": 0,
+        "averaging": 0.9,
+    }
     return new_recipe("explainable_heatmap", **{"learning_rate": 5e-3, "dropout": 0.0, **small, **changes})
 
 

@@ -28,7 +28,9 @@ PUBLISHED = {"gp_unet": 1_740_675, "gp_shuffleunet": 26_371_587, "gp_reconresnet
 
 def small(network: str, *, inputs: int = 1, classes: int = 2, seed: int = 0, spacing=None, **changes):
     torch.manual_seed(seed)
-    recipe = new_recipe("explainable_heatmap", **{"network": network, "width": 4, "blocks": 2, "depth": None, "pooling": "max", **changes})
+    recipe = new_recipe(
+        "explainable_heatmap", **{"network": network, "width": 4, "blocks": 2, "depth": None, "pooling": "max", **changes}
+    )
     return build_network(recipe, inputs=inputs, classes=classes, spacing=spacing)
 
 
