@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Strokes = NDArray[np.uint8]
     Update = Callable[[Strokes, Mask | None], Mask]
 
-CAP = 15
+CAP = 10
 """The user gives up after so many strokes."""
 GOALS = (0.90, 0.95)
 USED = ("watershed", "geodesic distance")
