@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HANDS = ("0", "1", "2", "3", "one off by 10")
 """Largest displacement per axis in voxels; or that of 1 and one of the six points off by ten voxels along some axis."""
-SHAKEN_PEERS = ("watershed", "random walker")
+SHAKEN_PEERS = ("watershed", "geodesic distance")
 BINS = 20
 
 
