@@ -106,12 +106,13 @@ def training_steps(
         kept = None if run is None else stack.enter_context(Run(run))
         if kept is not None:
             kept.reserve()  # a folder that cannot be written is found before hundreds of images are read
-        images = yield from _checked(learnt, room.card.prompts, supervision)
+        images = yield from _checked(learnt, () if room.card.learns_unmarked else room.card.prompts, supervision)
         if kept is not None:
             facts = split_facts(cohort, parts, images)
             kept.begin(recipe, method, {**facts, "supervision": supervision, "split": split}, resume=resume)
             kept.keep_notes(cohort.notes)
-        fit = room.fit(learnt["training"], recipe, weights, validation=learnt["validation"], checkpoints=kept)
+        more = {"unpaired_masks": cohort.unpaired_masks} if room.card.learns_masks else {}
+        fit = room.fit(learnt["training"], recipe, weights, validation=learnt["validation"], checkpoints=kept, **more)
         stack.enter_context(closing(fit))
         while True:
             try:
@@ -289,6 +290,6 @@ def _check_marks(case: Case, takes: tuple[str, ...], supervision: str) -> None:
     if supervision == "masks":
         if case.reference is None:
             raise PromptError(f"{case.id} has no reference mask ('label'); full supervision needs one for every case.")
-    elif all(getattr(case, SLOTS[kind]) is None for kind in takes):
+    elif takes and all(getattr(case, SLOTS[kind]) is None for kind in takes):
         words = " or ".join(kind.replace("_", " ") for kind in takes)
         raise PromptError(f"{case.id} has no {words}, which this method learns from; mark it or take it out.")

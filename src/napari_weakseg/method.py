@@ -34,6 +34,10 @@ class Card:
         Citation and DOI of the publication; empty for a baseline.
     dimensions : str
         ``"2D"``, ``"3D"`` or ``"2D, 3D"``.
+    learns_unmarked : bool
+        Whether cases without marks may take part in a training, beside others that have some.
+    learns_masks : bool
+        Whether ``fit`` takes ``unpaired_masks``: masks of other patients.
     """
 
     name: str
@@ -42,6 +46,8 @@ class Card:
     paper: str = ""
     doi: str = ""
     dimensions: str = "3D"
+    learns_unmarked: bool = False
+    learns_masks: bool = False
 
 
 @dataclass(frozen=True, eq=False)

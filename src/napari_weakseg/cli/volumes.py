@@ -1,4 +1,4 @@
-"""Commands on one volume: `segment`, `evaluate`, `simulate-points`, `replay`."""
+"""Commands on one volume: `segment`, `evaluate`, `simulate-points`, `simulate-scribbles`, `replay`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def add_commands(command: Command) -> None:
     )
     segment.add_argument(
         "--scribbles", type=Path, metavar="STROKES.nii.gz", help="strokes: 0 not marked, 1 to 254 structures, 255 background"
+    )
+    segment.add_argument(
+        "--scribble-codes",
+        metavar="background=B,unlabelled=U",
+        help="codes of strokes from elsewhere, for example background=0,unlabelled=4 (default: ours)",
     )
     segment.add_argument("--previous", type=Path, metavar="MASK.nii.gz", help="an earlier mask that the strokes correct")
     segment.add_argument("-o", "--output", type=Path, required=True, metavar="MASK.nii.gz")
@@ -70,6 +75,22 @@ def add_commands(command: Command) -> None:
     points.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     add_questions(points, "prefer", "units")
 
+    strokes = command(
+        "simulate-scribbles", _simulate_scribbles, "strokes inside each label, along its border, and on the background"
+    )
+    strokes.add_argument("mask", type=Path, metavar="MASK.nii.gz")
+    strokes.add_argument("-o", "--output", type=Path, required=True, metavar="STROKES.nii.gz")
+    strokes.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    strokes.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="strokes in every N-th slice that holds a label (default: %(default)s)",
+    )
+    strokes.add_argument("--axis", type=int, choices=(0, 1, 2), help="array axis of the slices (default: the thickest)")
+    add_questions(strokes, "prefer", "units")
+
     replay = command("replay", _replay, "make the mask of a record again")
     replay.add_argument("record", type=Path, metavar="RECORD.json")
     replay.add_argument("image", type=Path, metavar="IMAGE.nii.gz")
@@ -84,11 +105,13 @@ def _segment(options: argparse.Namespace, screen: Screen) -> None:
     from ..io.nifti import export_notes, read_mask, read_volume, write_mask
     from ..io.points import read_points
     from ..io.records import write_record
-    from ..io.scribbles import read_scribbles
+    from ..io.scribbles import OURS, parse_codes, read_scribbles
     from ..methods import get_method
 
     recipe = recipe_of(options)
     marks = get_method(options.method).card.prompts
+    if options.scribble_codes is not None and options.scribbles is None:
+        raise PromptError("--scribble-codes says what a file of strokes means; give the file with --scribbles.")
     if options.points is None and options.scribbles is None and "extreme_points" in marks:
         needed = "this method needs six extreme points per object; give them with --points POINTS.json"
         raise PromptError(f"{needed}, or strokes with --scribbles." if "scribbles" in marks else f"{needed}.")
@@ -102,7 +125,10 @@ def _segment(options: argparse.Namespace, screen: Screen) -> None:
     strokes = None
     if options.scribbles is not None:
         named = () if points is None else points.structures
-        strokes = read_scribbles(options.scribbles, volume, structures=named, **answers(options, "prefer", "units"))
+        codes = OURS if options.scribble_codes is None else parse_codes(options.scribble_codes)
+        strokes = read_scribbles(
+            options.scribbles, volume, structures=named, codes=codes, **answers(options, "prefer", "units")
+        )
     earlier = None
     if options.previous is not None:
         earlier = read_mask(options.previous, like=volume, **answers(options, "prefer", "units"))
@@ -220,6 +246,31 @@ def _simulate_points(options: argparse.Namespace, screen: Screen) -> None:
     points = ExtremePoints(six.astype(np.float64), np.array(values), structures, mask.affine)
     write_points(points, options.output)
     screen.result(f"{options.output.name}: {len(points)} x 6 points, jitter {options.jitter}, seed {options.seed}")
+
+
+def _simulate_scribbles(options: argparse.Namespace, screen: Screen) -> None:
+    import numpy as np
+
+    from ..arrays.simulated_scribbles import simulate_scribbles
+    from ..io.nifti import read_mask
+    from ..io.scribbles import write_scribbles
+    from ..prompts import Scribbles, Structure
+
+    if options.seed < 0 or options.every < 1:
+        raise PromptError("--seed starts at 0 and --every at 1; give whole numbers from there on.")
+    check_targets([options.mask], mask=options.output)
+    mask = read_mask(options.mask, **answers(options, "prefer", "units"))
+    for note in mask.notes:
+        screen.note(note)
+    values = [int(value) for value in np.unique(mask.array) if value != 0]
+    if not values or values[0] < 1 or values[-1] > 254:
+        raise DataError(f"{options.mask.name} needs labels from 1 to 254 to draw on; give another mask.")
+    axis = int(np.argmax(mask.spacing)) if options.axis is None else options.axis
+    labels = simulate_scribbles(mask.array, axis=axis, every=options.every, seed=options.seed)
+    structures = tuple(Structure("lesion" if values == [1] else f"label {value}", value) for value in values)
+    write_scribbles(Scribbles(labels, structures), mask, options.output)
+    share = 100 * float((labels != 0).mean())
+    screen.result(f"{options.output.name}: {share:.2f} % of the voxels are marked, seed {options.seed}")
 
 
 def _replay(options: argparse.Namespace, screen: Screen) -> None:

@@ -1,4 +1,4 @@
-"""Strokes from and to NIfTI, in our own codes: 0 not marked, 1 to 254 structures, 255 background."""
+"""Strokes from and to NIfTI: in our own codes (0 not marked, 1 to 254 structures, 255 background), or in stated ones."""
 
 from __future__ import annotations
 
@@ -17,14 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from ..volume import Volume
 
 MOST = 0.5
 """Strokes are sparse: a file in which one code covers more than this share of the image means something else by it."""
 
 
+Codes = tuple[int | None, int | None]
+"""Values of background strokes and of voxels without a stroke in files from elsewhere; None where a file has no such value."""
+
+OURS: Codes = (BACKGROUND_STROKE, 0)
+
+
 def read_scribbles(
-    path: str | os.PathLike[str], volume: Volume, *, structures: Sequence[Structure] = (), **answers: Any
+    path: str | os.PathLike[str],
+    volume: Volume,
+    *,
+    structures: Sequence[Structure] = (),
+    codes: Codes = OURS,
+    **answers: Any,
 ) -> Scribbles:
     """Read strokes that were drawn on `volume`.
 
@@ -36,6 +49,9 @@ def read_scribbles(
         The image.
     structures : sequence of Structure
         Structures known from elsewhere, for their names.
+    codes : (background, unlabelled)
+        What the file calls background strokes and voxels without a stroke: (0, 4) in ACDC and MSCMR, (None, 255) in
+        Prostatex. Never guessed; without it our own codes are meant.
     **answers : str
         ``prefer`` and ``units``, as for `read_mask`.
 
@@ -48,24 +64,73 @@ def read_scribbles(
     """
     mask = read_mask(path, like=volume, **answers)
     name = shown(path)
-    values, counts = np.unique(mask.array, return_counts=True)
-    codes = [int(value) for value in values if value != 0]
-    if not codes:
+    labels = in_our_codes(mask.array, codes, name)
+    found = [int(value) for value in np.unique(labels) if value != 0]
+    if not found:
         raise PromptError(f"{name} holds no strokes; draw some on each structure and on the background.")
-    wrong = [code for code in codes if not 1 <= code <= BACKGROUND_STROKE]
-    if wrong:
-        raise PromptError(f"{name} holds the code {wrong[0]}; strokes are 0 not marked, 1 to 254 structures, 255 background.")
-    most = int(values[counts.argmax()])
-    if most != 0 and counts.max() > MOST * mask.array.size:
-        share = 100 * counts.max() / mask.array.size
-        raise PromptError(f"{name} marks {share:.0f} % of the image with {most}; with our codes 0 is not marked: recode it.")
     known = {structure.value: structure for structure in structures}
-    marked = [code for code in codes if code != BACKGROUND_STROKE]
+    marked = [code for code in found if code != BACKGROUND_STROKE]
     for code in marked:
         alone = code == LESION.value and marked == [LESION.value] and not known
         known.setdefault(code, LESION if alone else Structure(f"label {code}", code))
     used = tuple(known[code] for code in sorted(known)) or (LESION,)
-    return Scribbles(mask.array.astype(np.uint8), used, tuple(mask.notes))
+    return Scribbles(labels, used, tuple(mask.notes))
+
+
+def in_our_codes(array: NDArray[Any], codes: Codes, name: str) -> NDArray[np.uint8]:
+    """Strokes in stated codes as strokes in ours; all other values are structures.
+
+    Parameters
+    ----------
+    array : ndarray of int
+        As stored.
+    codes : (background, unlabelled)
+        As for `read_scribbles`.
+    name : str
+        What to call the file where it is refused.
+
+    Raises
+    ------
+    PromptError
+        A value that no structure can have, or one that marks most of the image: the codes are not this file's.
+    """
+    background, unlabelled = codes
+    said = f"{_said(unlabelled)} not marked, 1 to 254 structures, {_said(background)} background"
+    labels = np.zeros(array.shape, dtype=np.uint8)
+    values, counts = np.unique(array, return_counts=True)
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        if value == unlabelled:
+            continue
+        if value != background and not 1 <= value < BACKGROUND_STROKE:
+            raise PromptError(f"{name} holds the code {value}; strokes are {said}.")
+        if count > MOST * array.size:
+            share = 100 * count / array.size
+            raise PromptError(f"{name} marks {share:.0f} % of the image with {value}; state its codes: here {said}.")
+        labels[array == value] = BACKGROUND_STROKE if value == background else value
+    return labels
+
+
+def _said(code: int | None) -> str:
+    return "nothing" if code is None else str(code)
+
+
+def parse_codes(text: str) -> Codes:
+    """``background=0,unlabelled=4`` as (0, 4); a code that is left out is one that the file does not use.
+
+    Raises
+    ------
+    PromptError
+        Another form, a word twice, or both codes the same.
+    """
+    codes: dict[str, int] = {}
+    for part in text.split(","):
+        word, _, value = part.partition("=")
+        if word.strip() not in ("background", "unlabelled") or word.strip() in codes or not value.strip().lstrip("-").isdigit():
+            raise PromptError(f"{text!r} is not of the form background=0,unlabelled=4; state the two codes of the strokes.")
+        codes[word.strip()] = int(value)
+    if len(set(codes.values())) < len(codes):
+        raise PromptError("background and unlabelled have the same code; a value means one thing.")
+    return codes.get("background"), codes.get("unlabelled")
 
 
 def write_scribbles(scribbles: Scribbles, volume: Volume, path: str | os.PathLike[str]) -> Path:

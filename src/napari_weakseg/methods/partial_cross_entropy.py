@@ -37,6 +37,7 @@ card = Card(
     title="Scribbles (partial cross-entropy)",
     prompts=("scribbles",),
     dimensions="2D, 3D",
+    learns_unmarked=True,
 )
 
 

@@ -36,6 +36,7 @@ class SliceRecipe(Recipe):
     """Network, data and budget; defaults are those of ``laptop``."""
 
     PRESETS: ClassVar = {"laptop": {}, "paper": PAPER}
+    COHORT: ClassVar = {"laptop": {"max_seconds": 2700.0, "batch": 8}}
 
     supervision: str = knob(
         "marks", choices=("marks", "masks"), tooltip="Learn from strokes, or from full masks (for comparisons only)"

@@ -35,6 +35,8 @@ card = Card(
     paper="Valvano, Leo and Tsaftaris, IEEE TMI 2021",
     doi="10.1109/TMI.2021.3069634",
     dimensions="2D, 3D",
+    learns_unmarked=True,
+    learns_masks=True,
 )
 
 
