@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from ..prompts import BACKGROUND_STROKE
+from ..errors import PromptError
+from ..prompts import BACKGROUND_STROKE, Scribbles
 from .first_mask import BETA
 from .intensity import finite_intensity, scaled_intensity
 from .random_walker import BACKGROUND, FOREGROUND, FREE, random_walker
@@ -188,6 +189,39 @@ def held_out_strokes(
         chosen = rng.permutation(number)[:count] + 1
         out |= np.isin(parts, chosen)
     return out
+
+
+def joined_scribbles(sources: Sequence[Scribbles]) -> Scribbles:
+    """Strokes of several people on one image as one: where two of them disagree nothing is marked, and a note says how much.
+
+    Parameters
+    ----------
+    sources : sequence of Scribbles
+        At least one, all of one shape.
+
+    Raises
+    ------
+    PromptError
+        Different shapes, one value for differently named structures, or none at all.
+    """
+    if not sources:
+        raise PromptError("there are no strokes to join; give at least one person's.")
+    labels = sources[0].labels.copy()
+    structures = {structure.value: structure for structure in sources[0].structures}
+    torn = np.zeros(labels.shape, dtype=bool)
+    for other in sources[1:]:
+        if other.labels.shape != labels.shape:
+            raise PromptError(f"strokes {other.labels.shape} and {labels.shape} are of different images; join those of one.")
+        for structure in other.structures:
+            if structures.setdefault(structure.value, structure).name != structure.name:
+                raise PromptError(f"the value {structure.value} means two structures; give each its own.")
+        torn |= (labels != 0) & (other.labels != 0) & (labels != other.labels)
+        labels = np.where(labels == 0, other.labels, labels)
+    labels[torn] = 0
+    notes = tuple(dict.fromkeys(note for source in sources for note in source.notes))
+    if torn.any():
+        notes += (f"{int(torn.sum()):,} voxels are marked differently by different people; their strokes were dropped there.",)
+    return Scribbles(labels, tuple(structures[value] for value in sorted(structures)), notes)
 
 
 GAMMA = 1e-4
