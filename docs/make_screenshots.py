@@ -76,6 +76,7 @@ def main() -> None:
     bench.layers.jump(np.round(middle))
     QTest.qWait(300)
     shoot(viewer, "first_mask.png")
+    correct(viewer, panel, six)
     panel.form.container["max_seconds"].value = SECONDS
     panel.refine()
     wait_for(lambda: panel._progress is not None and panel._progress.share > 0.55)
@@ -87,6 +88,44 @@ def main() -> None:
     QTest.qWait(300)
     shoot(viewer, "accepted.png")
     viewer.close()
+
+
+def correct(viewer: napari.Viewer, panel: object, six: np.ndarray) -> None:
+    """A stroke on the rest and one on the object, and the doubt that is left; all of it is taken back."""
+    bench, view = panel.bench, panel.view  # type: ignore[attr-defined]
+    middle = np.round((six.min(axis=0) + six.max(axis=0)) / 2).astype(int)
+    low, high = six.min(axis=0).astype(int), six.max(axis=0).astype(int)
+    for button, start, stop in (
+        (view.background_stroke, (low[0] + 2, middle[1] - 6), (low[0] + 2, middle[1] + 6)),
+        (view.object_stroke, (high[0] - 1, middle[1] - 5), (high[0] - 1, middle[1] + 5)),
+    ):
+        button.click()
+        strokes = bench.layers.find("scribbles")
+        line = [
+            bench.layers.grid.points_to_layer([*start, middle[2]])[0],
+            bench.layers.grid.points_to_layer([*stop, middle[2]])[0],
+        ]
+        with strokes.block_history():
+            for place in np.linspace(line[0], line[1], 13):
+                strokes.paint(tuple(np.round(place)), strokes.selected_label)
+        panel.take_strokes()  # type: ignore[attr-defined]
+        wait_for(lambda: panel.run is None)  # type: ignore[attr-defined]
+    QTest.qWait(300)
+    shoot(viewer, "correction.png")
+    view.doubt_box.click()
+    order = viewer.dims.order
+    view.doubt_button.click()
+    viewer.dims.order = order
+    viewer.reset_view()
+    zoom(viewer, bench, middle)
+    shoot(viewer, "doubt.png")
+    view.doubt_box.click()
+    panel.undo()  # type: ignore[attr-defined]
+    panel.undo()  # type: ignore[attr-defined]
+    wait_for(lambda: panel.run is None)  # type: ignore[attr-defined]
+    panel.place_points()  # type: ignore[attr-defined]
+    bench.layers.jump(middle.astype(float))
+    QTest.qWait(300)
 
 
 def zoom(viewer: napari.Viewer, bench: object, middle: np.ndarray) -> None:

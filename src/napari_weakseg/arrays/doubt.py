@@ -12,8 +12,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-HIGH = 0.2
-"""Overall doubt above which a user should be told: the probabilities themselves expect a Dice below 0.8."""
+HIGH = 0.23
+"""Overall doubt above which a user should be told.
+
+On 29 real targets doubt lay at 0.15 to 0.36 (correlation with Dice -0.58), in pure noise at 0.29 and in a constant image at
+0.235. Above 0.23 lay 5 of the 8 with a Dice below 0.78 and 5 of the 21 others, all hippocampi.
+"""
 
 
 class Place(NamedTuple):

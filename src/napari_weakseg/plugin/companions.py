@@ -54,6 +54,16 @@ def short_name(direction: str) -> str:
     return f"{axis}{'-' if end == 'low' else '+'}"
 
 
+def clear_magma() -> Any:
+    """napari's magma that lets the image through where the value is low: nothing is to be seen at 0."""
+    from napari.utils.colormaps import Colormap, ensure_colormap
+
+    value = np.linspace(0, 1, 64)
+    colours_of_value = np.array(ensure_colormap("magma").map(value.astype(np.float32)))
+    colours_of_value[:, 3] = np.clip(1.6 * value - 0.2, 0, 0.9)
+    return Colormap(colours_of_value, name="clear magma")
+
+
 @dataclass(frozen=True, eq=False)
 class Claim:
     """What an object wrote into the mask when it was accepted: the proposal and the points at that time."""
@@ -284,7 +294,7 @@ class Companions:
             active = self.viewer.layers.selection.active
             options = {**self._options("doubt", document), **place}
             options["metadata"][KEY] |= {"role": "map", "map": "doubt"}
-            looks = {"colormap": "magma", "blending": "additive", "contrast_limits": (0.0, 1.0), "opacity": 0.8}
+            looks = {"colormap": clear_magma(), "blending": "translucent_no_depth", "contrast_limits": (0.0, 1.0)}
             layer = self.viewer.add_image(values, **options, **looks)
             self._tidy(active)
         else:

@@ -28,10 +28,10 @@ KEYS = {
     "accept": "K",
     "discard": "H",
     "save": "W",
-    "points_mode": "I",
-    "object_stroke": "D",
-    "background_stroke": "Shift-D",
-    "next_doubt": "T",
+    "points_mode": "Shift-C",
+    "object_stroke": "Shift-O",
+    "background_stroke": "Shift-B",
+    "next_doubt": "Shift-J",
 }
 """Action to key; each is printed on its button, none is used by napari 0.9."""
 
