@@ -409,7 +409,7 @@ def _with_previous(case: Case) -> Case:
     assert previous is not None
     if not case.volume.same_grid(previous):
         raise GeometryError(f"{previous.name} does not lie on the image's grid; resample it first.")
-    values = np.unique(previous.array)
+    values = np.unique(previous.array[previous.array != 0])
     if previous.array.dtype.kind not in "biu" or values.min(initial=0) < 0 or values.max(initial=0) >= BACKGROUND_STROKE:
         raise PromptError(
             f"{previous.name} is no mask that can be corrected; its labels have to be whole numbers from 0 to 254."

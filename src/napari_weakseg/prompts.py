@@ -336,7 +336,7 @@ class Scribbles:
         labels = np.asarray(self.labels)
         structures = _check_structures(self.structures)
         known = {structure.value for structure in structures} | {0, BACKGROUND_STROKE}
-        unknown = sorted(set(np.unique(labels).tolist()) - known)
+        unknown = sorted(set(np.unique(labels[labels != 0]).tolist()) - known)  # few are marked: no need to sort a volume
         if unknown:
             raise PromptError(f"the strokes hold the value {unknown[0]}, which no structure has; state what it means.")
         object.__setattr__(self, "labels", labels.astype(np.uint8, copy=False))
