@@ -1,7 +1,7 @@
-"""Pictures of the real window for the documentation, on the project's own sample volume.
+"""Pictures of the real window for the documentation, on the project's own sample volumes.
 
-Run on a machine without a screen as ``xvfb-run -a -s "-screen 0 1600x1000x24" python docs/make_screenshots.py``. Every picture
-is to be looked at before it is committed.
+Run on a machine without a screen as ``xvfb-run -a -s "-screen 0 1600x1000x24" python docs/make_screenshots.py``, with
+``points`` or ``cohort`` for one part alone. Every picture is to be looked at before it is committed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import napari
 import numpy as np
@@ -17,6 +18,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDockWidget
 
+from napari_weakseg.demo import DEMO_RECIPE
 from napari_weakseg.samples import read_sample
 
 FOLDER = Path(__file__).parent / "images"
@@ -46,9 +48,68 @@ def wait_for(condition: object, seconds: float = 120.0) -> None:
 
 
 def main() -> None:
-    """Open, click, refine, accept; a picture of each."""
+    """Take the pictures of the parts that are named, or of all."""
     FOLDER.mkdir(exist_ok=True)
     os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()  # no journal of another session is to be offered
+    parts = {"points": points_pictures, "cohort": cohort_pictures}
+    for name in sys.argv[1:] or parts:
+        parts[name]()
+
+
+def dock(viewer: napari.Viewer, name: str, width: int = 340) -> Any:
+    """Open a panel from the menu, in a window of the pictures' size."""
+    _, panel = viewer.window.add_plugin_dock_widget("napari-weakseg", name, tabify=True)
+    window = viewer.window._qt_window
+    window.resize(QSize(1200, 860))
+    docks = [found for found in window.findChildren(QDockWidget) if found.widget() is panel]
+    window.resizeDocks(docks, [width], Qt.Orientation.Horizontal)
+    docks[0].raise_()
+    QTest.qWait(500)
+    return panel
+
+
+def cohort_pictures() -> None:
+    """Label, train, predict, review; then what the classifier decided from."""
+    from napari_weakseg.demo import copy_samples
+    from napari_weakseg.samples import COHORT
+
+    folder = Path(tempfile.mkdtemp())
+    copy_samples(folder)
+    viewer = napari.Viewer(show=True)
+    panel = dock(viewer, "Cohort", 380)
+    panel.open_cohort(str(folder / COHORT / "cohort.json"))
+    panel.open_case("case_04")
+    wait_for(lambda: panel.desk.case_id == "case_04")
+    QTest.qWait(500)
+    shoot(viewer, "cohort_labels.png")
+    for knob, value in DEMO_RECIPE.items():
+        panel.form.container[knob].value = value
+    panel.train()
+    wait_for(lambda: panel._news is not None and panel._news.latest.share > 0.6, 1800)
+    shoot(viewer, "cohort_training.png")
+    wait_for(lambda: panel.task is None, 1800)
+    panel.predict()
+    wait_for(lambda: panel.task is None, 900)
+    panel.open_case("case_12")
+    wait_for(lambda: panel.desk.case_id == "case_12" and not panel._opening)
+    QTest.qWait(500)
+    shoot(viewer, "cohort_review.png")
+    run = panel.run_folder
+    panel.desk.close_case()
+    viewer.window.remove_dock_widget(panel.parent())
+    viewer.open(folder / COHORT / "case_12.nii.gz", plugin="napari-weakseg")
+    panel = dock(viewer, "Explainable heatmap")
+    panel.open_run(str(run))
+    panel.start()
+    wait_for(lambda: panel.task is None and panel.desk.explanation is not None, 300)
+    panel.view.decision_box.click()
+    QTest.qWait(500)
+    shoot(viewer, "explainable_heatmap.png")
+    viewer.close()
+
+
+def points_pictures() -> None:
+    """Open, click, refine, accept; a picture of each."""
     case = read_sample("brain_mri")
     assert case.points is not None
     viewer = napari.Viewer(show=True)

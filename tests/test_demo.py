@@ -16,7 +16,12 @@ from napari_weakseg.samples import COHORT, cohort_files, list_samples, read_samp
 def test_the_demo_writes_masks_pictures_and_a_table(tmp_path, capsys):
     folder = tmp_path / "out"
     assert main(["demo", "--no-window", "--max-seconds", "0", "--folder", str(folder)]) == 0
-    header, *rows, last = capsys.readouterr().out.splitlines()
+    header, *lines, last = capsys.readouterr().out.splitlines()
+    rows, classified = lines[: len(lines) - 5], lines[-5:]
+    assert classified[0].split("\t") == ["volume", "lesion", "slices right", "Dice heatmap", "Dice refined"]
+    assert [line.split("\t")[0] for line in classified[1:]] == ["case_12", "case_13", "case_14", "case_15"]
+    for name in ("case_12.png", "case_12_mask.nii.gz", "case_12_heatmap_lesion.nii.gz", "case_12_scores.json"):
+        assert (folder / "brain_cohort_results" / name).is_file()
     assert header.split("\t") == ["volume", "structure", "Dice first", "Dice refined", "s first", "s refined"]
     assert str(folder) in last
     assert {row.split("\t")[0] for row in rows} == set(list_samples())

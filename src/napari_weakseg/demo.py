@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import DataError
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from .case import Case
     from .console import Screen
     from .method import Preview, Result, Step
+
+
+DEMO_RECIPE: dict[str, Any] = {"working_size": 0, "epochs": 24.0}
+"""What the classifier of the sample cohort is trained with: its images are small, and so is the network's task."""
 
 
 def run_demo(screen: Screen, folder: Path, *, window: bool = True, max_seconds: float = 45.0) -> list[Path]:
@@ -51,6 +55,7 @@ def run_demo(screen: Screen, folder: Path, *, window: bool = True, max_seconds: 
         masks += _write(folder, case, result, first)
         rows += _rows(case, result, first)
     screen.table(("volume", "structure", "Dice first", "Dice refined", "s first", "s refined"), rows)
+    _classify(screen, folder, max_seconds)
     screen.result(f"masks, records and pictures are in {folder}{os.sep}")
     screen.err.print(f"done after {time.monotonic() - began:.0f} s")
     if window:
@@ -69,7 +74,7 @@ def _classify(screen: Screen, folder: Path, max_seconds: float) -> None:
 
     _copied({folder / COHORT / source.name: source.read_bytes() for source in cohort_files()})
     cohort = read_cohort(folder / COHORT / "cohort.json", references=True)
-    recipe = new_recipe("explainable_heatmap", max_seconds=max_seconds, working_size=0, epochs=60)
+    recipe = new_recipe("explainable_heatmap", **DEMO_RECIPE, max_seconds=max_seconds)
     screen.err.print(f"{COHORT}: {len(cohort.training)} heads to learn from, a label per slice and nothing drawn")
     with screen.progress() as show:
         weights = train(cohort, recipe, on_step=show)

@@ -233,7 +233,7 @@ def write_heatmap_overview(
     image, heat = view.turn(np.asarray(volume.array)), view.turn(np.asarray(result.maps[f"heatmap {name}"]))
     masks = {"mask": view.turn(result.labels)} | ({} if reference is None else {"reference": view.turn(reference.array)})
     shown = _fullest(masks, heat, normal, slices)
-    low, high = (float(n) for n in np.percentile(image[np.isfinite(image)], (1, 99.8)))
+    low, high = (float(n) for n in np.percentile(image[np.isfinite(image)], (1, 99.95)))
     coldest, hottest = float(np.median(heat)), float(heat.max())
     table = np.asarray(result.tables.get(f"decision points {name}", np.zeros((0, 5))))
     places = view.turn_points(table[:, :3])

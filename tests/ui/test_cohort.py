@@ -12,6 +12,8 @@ from qtpy.QtWidgets import QFileDialog, QScrollArea
 import fake_classifier
 from fake_cohort import make_cohort
 from napari_weakseg.io.cohort import read_cohort
+from napari_weakseg.plugin.panels.cohort_view import CLASS_KEYS
+from napari_weakseg.plugin.panels.extreme_points_view import KEYS
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def _idle(hands, panel):
 
 
 def _key(hands, key):
-    hands.qtbot.keyClick(hands.canvas, key)
+    hands.qtbot.keyClick(hands.canvas, key, Qt.KeyboardModifier.ControlModifier)
     hands.qtbot.wait(20)
 
 
@@ -60,8 +62,8 @@ def test_from_a_table_of_labels_to_reviewed_masks(hands, panel, path):
     hands.qtbot.keyClick(view.table, Qt.Key.Key_Return)
     _opened(hands, panel, "case_2")
     panel.desk.go_to(5)
-    _key(hands, Qt.Key.Key_T)  # the second class on slice 5, and on to the next
-    _key(hands, Qt.Key.Key_T)
+    _key(hands, Qt.Key.Key_2)  # the second class on slice 5, and on to the next
+    _key(hands, Qt.Key.Key_2)
     hands.press(view.class_buttons[0])
     assert read_cohort(path).training.image_labels[2].label == tuple(int(n in (5, 6)) for n in range(12))
     assert panel.desk.slice_shown() == 8
@@ -164,10 +166,10 @@ def test_the_dialog_blocks_nothing(hands, panel, monkeypatch):
 
 
 def test_closing_the_panel_gives_the_keys_back(hands, panel):
-    assert "T" in {str(key) for key in hands.viewer.keymap}
+    assert "Ctrl+2" in {str(key) for key in hands.viewer.keymap}
     hands.viewer.window.remove_dock_widget(panel.parent())
     hands.qtbot.wait(100)
-    assert not {"D", "T", "R", "I"} & {str(key) for key in hands.viewer.keymap}
+    assert "Ctrl+2" not in {str(key) for key in hands.viewer.keymap}
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
@@ -182,3 +184,18 @@ def test_the_panel_works_at_320_pixels_in_both_themes(hands, panel, theme):
     fixed = (view.open_button, view.next_button, view.train_button, view.stop_button, view.accept_button)
     for button in (*fixed, *view.class_buttons):
         assert button.fontMetrics().horizontalAdvance(button.text()) < button.width()
+
+
+def test_no_key_of_the_panel_is_one_of_naparis_or_of_the_other_panel(hands):
+    from app_model.types import KeyBinding
+    from napari.layers import Image, Labels, Points, Shapes
+    from napari.settings import get_settings
+    from napari.viewer import Viewer
+
+    def normal(key):
+        return str(KeyBinding.from_str(key) if isinstance(key, str) else key)
+
+    taken = {normal(key) for kind in (Viewer, Image, Labels, Points, Shapes) for key in kind.class_keymap}
+    taken |= {normal(key) for keys in get_settings().shortcuts.shortcuts.values() for key in keys}
+    taken |= {normal(key.replace("-", "+")) for key in KEYS.values()}
+    assert not {normal(key.replace("Control-", "Ctrl+")) for key in CLASS_KEYS} & taken

@@ -16,6 +16,7 @@ from ..case import Cohort
 from ..errors import DataError, PromptError
 from ..io.cohort import CasesOnDisk, read_cohort, stamp_of, update_case
 from ..io.cohort_file import PARTS
+from ..io.names import file_name
 from ..prompts import ExtremePoints, ImageLabel
 
 if TYPE_CHECKING:
@@ -158,9 +159,8 @@ class CohortBook:
 
     def heatmaps(self, case_id: str) -> dict[str, Path]:
         """Predicted heatmaps of a case, by class."""
-        start = f"{case_id}_heatmap_"
-        found = sorted(self.results.glob(f"{start}*.nii.gz")) if self.results.is_dir() else []
-        return {path.name[len(start) : -len(".nii.gz")]: path for path in found}
+        paths = {name: self.results / f"{case_id}_heatmap_{file_name(name, fallback='class')}.nii.gz" for name in self.classes}
+        return {name: path for name, path in paths.items() if path.is_file()}
 
     def scores(self, case_id: str) -> Mapping[str, Any]:
         """What ``<id>_scores.json`` says; empty where there is none that can be read."""

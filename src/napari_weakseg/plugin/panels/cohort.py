@@ -41,6 +41,7 @@ class CohortPanel(QWidget):
         self.task: Task | None = None
         self.form: RecipeForm | None = None
         self._opening = ""  # the case that is being read
+        self._following = ""  # the one that was asked for meanwhile
         self._saving = False
         self._message = ""
         self._news: Figures | None = None
@@ -152,7 +153,7 @@ class CohortPanel(QWidget):
         self._say("\n".join(faults[:8]) + more if faults else "every file can be used.")
 
     def _failed_in_background(self, error: Exception) -> None:
-        self._saving, self._opening = False, ""
+        self._saving, self._opening, self._following = False, "", ""
         words = f"it did not work ({type(error).__name__}); nothing is lost, the log says more."
         self._say(str(error) if isinstance(error, WeaksegError) else words)
 
@@ -170,7 +171,10 @@ class CohortPanel(QWidget):
 
     def open_case(self, case_id: str) -> None:
         """Read a case in the background and show it; what was painted on the one before is written first."""
-        if self.desk.book is None or not case_id or self._opening:
+        if self.desk.book is None or not case_id:
+            return
+        if self._opening:
+            self._following = case_id if case_id != self._opening else ""
             return
         if self.desk.painted():
             self._save_mask(lambda: self.open_case(case_id), reviewed=False)
@@ -190,7 +194,10 @@ class CohortPanel(QWidget):
         notes = [note for volume in case.channels.values() for note in volume.notes]
         if notes:
             self._message = f"Note: {notes[0]}"
+        following, self._following = self._following, ""
         self.refresh()
+        if following:
+            self.open_case(following)
 
     def _layer_came(self, event: Any) -> None:
         layer = event.value
@@ -451,8 +458,8 @@ class CohortPanel(QWidget):
         begun = folder is not None and (folder / "recipe.json").is_file()
         view.check_button.setEnabled(free)
         view.open_button.setEnabled(self.task is None)
-        view.case_button.setEnabled(book is not None and not self._opening and bool(view.table.chosen()))
-        view.next_button.setEnabled(book is not None and not self._opening)
+        view.case_button.setEnabled(book is not None and bool(view.table.chosen()))
+        view.next_button.setEnabled(book is not None)
         view.train_button.setEnabled(free)
         view.train_button.setText("Resume" if begun else "Train")
         view.predict_button.setEnabled(free and begun)

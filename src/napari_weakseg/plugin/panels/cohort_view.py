@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ..cohort_book import Row
 
-CLASS_KEYS = ("D", "T", "R", "I", "Shift-D", "Shift-T", "Shift-R", "Shift-I")
+CLASS_KEYS = tuple(f"Control-{number}" for number in range(1, 10))
 """Keys of the classes in order; each is printed on its button, none is used by napari 0.9 or by the extreme points panel."""
 
 COLUMNS = ("case", "marks", "state", "doubt")
@@ -196,7 +196,7 @@ class View(QWidget):
             old.deleteLater()
         self.class_buttons = []
         for number, name in enumerate(names):
-            key = f" ({CLASS_KEYS[number].replace('Shift-', '⇧')})" if number < len(CLASS_KEYS) else ""
+            key = f" ({CLASS_KEYS[number].replace('Control-', 'Ctrl+')})" if number < len(CLASS_KEYS) else ""
             made = button(f"{name}{key}", f"The slice in view shows: {name}")
             made.setProperty("class", name)
             made.clicked.connect(lambda _=False, value=number: self.class_clicked.emit(value))
