@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from napari_weakseg.methods import new_recipe
+from napari_weakseg.case import Case
+from napari_weakseg.method import Weights
+from napari_weakseg.methods import get_method, new_recipe
 from napari_weakseg.methods.explainable_heatmap import NETWORKS
 from napari_weakseg.methods.explainable_heatmap.comparison import EXPLAINERS, MEASURES, grad_cam, judged, own_map, randomised
 from napari_weakseg.methods.explainable_heatmap.networks import build_network
+from napari_weakseg.prompts import ImageLabel
+from napari_weakseg.volume import Volume
 
 
 def network_of(network: str = "gp_unet", **changes):
@@ -90,7 +96,7 @@ def test_a_trained_network_s_map_is_true_and_chance_is_not(trained, spot):
     image, mask = spot
     found = judged(trained, image, 1, mask=mask, steps=10)
     assert tuple(found.maps) == tuple(found.measures) == EXPLAINERS
-    assert all(tuple(row) == MEASURES for row in found.measures.values())
+    assert all(tuple(row) == tuple(MEASURES) for row in found.measures.values())
     assert all(values.shape == mask.shape for values in found.maps.values())
     ours, chance = found.measures["heatmap"], found.measures["chance"]
     assert ours["deletion"] < chance["deletion"]
@@ -106,3 +112,44 @@ def test_without_a_mask_the_other_measures_remain(trained, spot):
     assert np.isnan(found["pointing"])
     assert np.isnan(found["energy"])
     assert 0 <= found["deletion"] <= 1
+
+
+def disc(seed: int, *, lesion: bool = True) -> Case:
+    """A grey disc in air; with a bright blob in slices 1 and 2 where it has a lesion."""
+    rng = np.random.default_rng(seed)
+    i, j = np.mgrid[:32, :32]
+    image = np.repeat((100.0 * ((i - 16) ** 2 + (j - 16) ** 2 < 13**2))[..., None], 4, axis=2) + rng.normal(0, 4, (32, 32, 4))
+    mask = np.zeros(image.shape, dtype=np.uint8)
+    if lesion:
+        a, b = rng.integers(11, 21, 2)
+        mask[..., 1:3] = ((i - a) ** 2 + (j - b) ** 2 < 10)[..., None]
+    label = ImageLabel(("normal", "lesion"), tuple(int(mask[..., k].max()) for k in range(4)))
+    volume = Volume((image + 90 * mask).astype(np.float32))
+    return Case(f"case {seed}", {"flair": volume}, image_label=label, reference=Volume(mask))
+
+
+def sure_of_lesions(dimensions: str) -> Weights:
+    """An untrained network that says lesion whatever it sees."""
+    changes = {"width": 2, "depth": 2, "working_size": 32, "device": "cpu", "context": 0, "dimensions": dimensions}
+    recipe = new_recipe("explainable_heatmap", **changes)
+    net = build_network(recipe, inputs=1, classes=2)
+    net.head.classify.bias.data = torch.tensor([-9.0, 9.0])
+    tensors = {name: value.numpy() for name, value in net.state_dict().items()}
+    meta = {"channels": ("flair",), "classes": ("normal", "lesion"), "slice_axis": 2, "by_slice": True, "spacing": (1, 1, 1)}
+    return Weights("explainable_heatmap", recipe, (), tensors, {**meta, "inputs": 1, "mirror": None})
+
+
+@pytest.mark.parametrize("dimensions", ["2D", "3D"])
+def test_cases_are_judged_by_what_is_predicted_rightly(dimensions):
+    cases, seen = [disc(20), disc(21, lesion=False)], []
+    judge, weights = get_method("explainable_heatmap").faithfulness, sure_of_lesions(dimensions)
+    report = judge(cases, weights, per_case=5, steps=3, on_case=lambda *of: seen.append(of))
+    json.dumps(report, allow_nan=False)
+    assert seen == [(1, 2), (2, 2)]
+    assert tuple(report) == EXPLAINERS
+    assert all(tuple(row) == (*MEASURES, "images") for row in report.values())
+    assert report["heatmap"]["images"] == (2 if dimensions == "2D" else 1)  # slices 1 and 2 show it
+    assert 0 < report["chance"]["energy"] < 0.3
+    nothing = judge(cases[1:], weights)["heatmap"]
+    assert nothing["images"] == 0
+    assert nothing["deletion"] is None

@@ -19,7 +19,7 @@ from ...method import Card
 from ...recipe import Recipe, knob
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from ...case import Case
     from ...method import Result, Step, Weights
@@ -196,3 +196,12 @@ def predict(case: Case, weights: Weights) -> Result:
 def working_memory(case: Case, recipe: Recipe) -> int:
     """Bytes that a prediction needs beside image and result; see `napari_weakseg.api.expected_memory`."""
     return 8 * case.volume.array.size
+
+
+def faithfulness(
+    cases: Sequence[Case], weights: Weights, *, on_case: Callable[[int, int], None] | None = None, **options: Any
+) -> dict[str, dict[str, float | None]]:
+    """Whether the heatmaps are true explanations, beside Grad-CAM, occlusion and chance; see `comparison.faithfulness`."""
+    from .comparison import faithfulness as run
+
+    return run(cases, weights, on_case=on_case, **options)

@@ -8,12 +8,13 @@ deepest features, where it is coarse.
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import nn
 
+from ...arrays.body import body_mask
 from ...arrays.faithfulness import (
     blurred,
     deletion_curve,
@@ -23,22 +24,39 @@ from ...arrays.faithfulness import (
     occlusion_map,
     pointing_game,
 )
+from ...training.devices import pick_device
+from .explaining import context_of, explained, with_neighbours
+from .images import images_of
+from .inference import network_from
 from .layers import resize
+from .symmetry import with_excess
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from ...case import Case
+    from ...method import Weights
+    from . import ExplainableHeatmapRecipe
     from .classifier import ExplainableClassifier
+    from .images import Images
 
     Map = NDArray[np.float32]
 
 EXPLAINERS = ("heatmap", "Grad-CAM", "occlusion", "chance")
 """What is compared: ours, two that are usual, and noise, which no explanation may fail to beat."""
 
-MEASURES = ("deletion", "insertion", "pointing", "energy", "randomised: rank", "randomised: structure")
-"""Area under the deletion curve (small is good) and the insertion curve (large); hottest voxel inside the mask; share of the
-energy inside the mask; likeness to the map of a network with random weights, by ranks and by structure (small)."""
+MEASURES = {
+    "deletion": "area under the class's probability while the hottest voxels are blurred first; small is good",
+    "insertion": "the same while the hottest voxels are put into the blurred image first; large is good",
+    "pointing": "share of images whose hottest voxel lies in the mask",
+    "energy": "share of the map above its median that lies in the mask; compare with the mask's own share",
+    "randomised: rank": "rank correlation with the map of random weights; near 0 is good",
+    "randomised: structure": "structural similarity with the map of random weights; near 0 is good",
+}
+"""What is measured, and what it says."""
 
 
 class Judged(NamedTuple):
@@ -171,3 +189,106 @@ def judged(
         )
         measures[name] = dict(zip(MEASURES, found, strict=True))
     return Judged(maps, measures)
+
+
+def faithfulness(
+    cases: Sequence[Case],
+    weights: Weights,
+    *,
+    per_case: int = 2,
+    steps: int = 20,
+    seed: int = 0,
+    on_case: Callable[[int, int], None] | None = None,
+) -> dict[str, dict[str, float | None]]:
+    """Judge the explanations of what a trained network predicts rightly on labelled cases.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        With image-level labels; reference masks, where they are, give pointing and energy.
+    weights : Weights
+        Of this method.
+    per_case : int
+        Slices of a case that are judged, evenly spaced among those whose class is not the first one and is predicted rightly;
+        where labels are per volume, the whole volume once.
+    steps, seed : int
+        See `judged`.
+    on_case : callable, optional
+        Gets the number of the case that was judged, from 1, and of all.
+
+    Returns
+    -------
+    dict
+        Per explainer the mean of each of `MEASURES`, None where it is undefined everywhere, and ``"images"``, how many were
+        judged; JSON values.
+    """
+    network, meta = network_from(weights)
+    recipe = cast("ExplainableHeatmapRecipe", weights.recipe)
+    device, _ = pick_device(recipe.device)
+    network = network.to(device)
+    rows: list[dict[str, dict[str, float]]] = []
+    for number in range(len(cases)):
+        case = cases[number]
+        images = images_of(case, recipe, channels=meta["channels"], slice_axis=int(meta["slice_axis"]))
+        images = with_excess(images, meta.get("mirror"), recipe.symmetry)
+        for image, label, window in _decisions(network, images, case, recipe, meta, per_case, device):
+            inside = _seen(body_mask(case.volume.array), images, window)
+            mask = None if case.reference is None else _seen(_of_class(case.reference.array, label), images, window)
+            rows.append(
+                judged(
+                    network, image, label, mask=mask, inside=inside if inside.any() else None, steps=steps, seed=seed
+                ).measures
+            )
+        if on_case is not None:
+            on_case(number + 1, len(cases))
+    return {
+        name: {**{measure: _mean([row[name][measure] for row in rows]) for measure in MEASURES}, "images": float(len(rows))}
+        for name in EXPLAINERS
+    }
+
+
+def _decisions(
+    network: ExplainableClassifier,
+    images: Images,
+    case: Case,
+    recipe: ExplainableHeatmapRecipe,
+    meta: Mapping[str, Any],
+    per_case: int,
+    device: torch.device,
+) -> Iterator[tuple[Tensor, int, int | None]]:
+    """Images (C, axes...) that are predicted rightly, with their class and, where it is one slice, its number."""
+    if case.image_label is None:
+        return
+    truth = np.atleast_1d(case.image_label.label)
+    if recipe.dimensions == "3D":
+        whole, label = images.tensor.float().to(device), int(truth.max())
+        with torch.inference_mode():
+            guess = int(network.eval()(whole[None]).argmax())
+        if label > 0 and guess == label:
+            yield whole, label, None
+        return
+    found = explained(network, images.tensor, recipe, meta, device, heatmaps=False).slice_logits.argmax(dim=1).numpy()
+    wanted = np.broadcast_to(truth, found.shape)
+    right = np.flatnonzero((wanted > 0) & (found == wanted))
+    for place in np.unique(np.linspace(0, max(0, len(right) - 1), per_case).astype(int))[: len(right)]:
+        index = int(right[place])
+        image = with_neighbours(images.tensor, context_of(recipe), torch.tensor([index]))[:, 0]
+        yield image.to(device), int(wanted[index]), index
+
+
+def _seen(mask: NDArray[np.bool_], images: Images, index: int | None) -> NDArray[np.bool_]:
+    """A mask on the volume's grid as the network's images show it, one slice of it where `index` is given."""
+    shown: NDArray[np.bool_] = images.frame.to_images(mask).numpy() > 0.5
+    return shown if index is None else shown[index]
+
+
+def _of_class(reference: NDArray[Any], label: int) -> NDArray[np.bool_]:
+    """Where the class is: its own number in the mask, or all that is marked where the mask knows one structure alone."""
+    own = reference == label
+    return np.asarray(own if own.any() else reference != 0, dtype=bool)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """Mean of what is defined."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else None
