@@ -21,9 +21,8 @@ from napari_weakseg.volume import Volume
 
 def network_of(network: str = "gp_unet", **changes):
     torch.manual_seed(0)
-    recipe = new_recipe(
-        "explainable_heatmap", **{"network": network, "width": 4, "blocks": 1, "normalisation": "batch", **changes}
-    )
+    small = {"width": 4, "depth": 3, "blocks": 1, "normalisation": "batch", "pooling": "max", "upsampling": "bilinear"}
+    recipe = new_recipe("explainable_heatmap", **{"network": network, **small, **changes})
     return build_network(recipe, inputs=1, classes=2).eval()
 
 
