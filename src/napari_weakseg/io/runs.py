@@ -60,7 +60,7 @@ class Run:
     -----
     Files: ``recipe.json``, ``cohort.json`` (hashes and the split), ``weights.safetensors`` + ``.json``, ``state.safetensors``
     + ``.json`` (what training goes on from), each of the two also as ``.previous``, ``metrics.csv``, ``curves.png``,
-    ``previews/``, ``log.txt``. Every file is replaced as a whole. A pair counts only where the description names the hash
+    ``log.txt``. Every file is replaced as a whole. A pair counts only where the description names the hash
     of the tensors, and at each instant of a save one such pair is there.
     """
 
@@ -253,12 +253,6 @@ class Run:
         """Put sentences into the log."""
         for note in notes:
             self._say(f"note: {note}")
-
-    def keep_preview(self, name: str, picture: bytes) -> None:
-        """Write a PNG into ``previews/``."""
-        folder = self.folder / "previews"
-        folder.mkdir(exist_ok=True)
-        write_atomically(folder / f"{name}.png", picture)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of ``metrics.csv`` so far: stage, step, and the figures of that step."""
