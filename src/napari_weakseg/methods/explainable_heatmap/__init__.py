@@ -75,9 +75,7 @@ class ExplainableHeatmapRecipe(Recipe):
         "2D", choices=("2D", "3D"), source="paper", tooltip="2D: each slice is an image, as published; 3D: the whole volume"
     )
     width: int = knob(16, min=2, max=256, tooltip="Channels at full resolution, doubled at each coarser one; published: 64")
-    depth: int | None = knob(
-        4, min=2, max=6, source=CODE, tooltip="Number of resolutions; empty: as published (3, GP-ShuffleUNet 4)"
-    )
+    depth: int | None = knob(4, min=2, max=6, tooltip="Number of resolutions; empty: as published (3, GP-ShuffleUNet 4)")
     blocks: int = knob(14, min=1, max=50, source=CODE, tooltip="Residual blocks of GP-ReconResNet")
     normalisation: str = knob(
         "batch",
@@ -89,7 +87,7 @@ class ExplainableHeatmapRecipe(Recipe):
     )
     dropout: float = knob(0.2, min=0, max=0.95, source=CODE, tooltip="Share of channels dropped in training; published: 0.5")
     pooling: str = knob(
-        "top", choices=("max", "top", "log-sum-exp"), source="paper", tooltip="What of a feature map the decision sees"
+        "top", choices=("max", "top", "log-sum-exp"), tooltip="What of a feature map the decision sees; published: max"
     )
     pooling_share: float = knob(0.02, min=0, max=1, tooltip="Share of the voxels whose mean is taken (top only)")
     pooling_sharpness: float = knob(
@@ -125,7 +123,7 @@ class ExplainableHeatmapRecipe(Recipe):
     augmentation: str = knob(
         "light", choices=("none", "light", "paper"), tooltip="paper: flips, rotation by any angle; light: flips, small changes"
     )
-    learning_rate: float = knob(2e-3, min=0, max=1, source=CODE, tooltip="Learning rate of Adam")
+    learning_rate: float = knob(2e-3, min=0, max=1, tooltip="Learning rate of Adam; published: 0.001")
     schedule: str = knob(
         "cosine", choices=("constant", "cosine"), tooltip="cosine: the learning rate falls to nothing; constant: as published"
     )
