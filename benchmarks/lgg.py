@@ -245,7 +245,16 @@ def write_results(data: Path, path: Path, folder: Path, output: Path) -> None:
         "dice": "per slice, median over abnormal slices of all held-out cases; a slice that is missed counts 0",
     }
     results["goals"] = GOALS
-    output.write_text(json.dumps(results, indent=1) + "\n")
+    output.write_text(json.dumps(rounded(results), indent=1) + "\n")
+
+
+def rounded(value: Any) -> Any:
+    """Figures to four digits behind the point."""
+    if isinstance(value, dict):
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

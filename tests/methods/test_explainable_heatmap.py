@@ -339,3 +339,10 @@ def test_weights_survive_the_disk(trained, tmp_path):
     before, after = ROOM.predict(case, weights), ROOM.predict(case, again)
     assert np.array_equal(before.labels, after.labels)
     assert before.scores == after.scores
+
+
+def test_the_expected_memory_is_what_was_measured():
+    case = Case("a", {"flair": Volume(np.zeros((256, 256, 60), np.uint8))})
+    thin = Case("a", {"flair": Volume(np.zeros((256, 256, 24), np.uint8))})
+    assert ROOM.working_memory(case, new_recipe("explainable_heatmap")) == pytest.approx(316e6, rel=0.25)
+    assert ROOM.working_memory(thin, new_recipe("explainable_heatmap", "paper")) == pytest.approx(734e6, rel=0.25)
