@@ -58,7 +58,7 @@ def write_report(cache: Path, folder: Path, targets: list[Target], machine: dict
 
         reliability(measured)
         draw_steps(measured)
-    summary = _summary(methods, sets)
+    summary = _summary(methods, sets) + _earlier(measured)
     fill(home / "README.md", "benchmark table", summary)
     fill(home / "docs" / "methods" / "simple_propagation.md", "measured figures", summary)
     (home / "docs" / "benchmarks.md").write_text("\n".join(sections).rstrip() + "\n", encoding="utf-8")
@@ -70,7 +70,7 @@ def _earlier(measured: Measured) -> str:
     """Says how many refinements started from another first mask than the one in the tables."""
     first, refined = measured.part("first"), measured.part("refine")
     other = [name for name in refined if name not in first or abs(refined[name]["first"] - first[name]["dice"]) > 1e-3]
-    text = f" {len(other)} of {len(refined)} refinements were measured with an earlier first mask than the one shown."
+    text = f"\n\n{len(other)} of {len(refined)} refinements were measured with an earlier first mask than the one shown."
     return text if other else ""
 
 
