@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _PLANES = (("axial", 2, 0, 1), ("coronal", 1, 0, 2), ("sagittal", 0, 1, 2))  # name, normal, across, down: axes of LPI order
 _POINTS, _REFERENCE = "#FFFFFF", "#FF4FD8"
+_MOST_PLACES = 40  # per slice: more would hide the heatmap
 _STYLES = ("dashed", "dotted")  # of earlier masks; the mask itself is solid
 _LETTERS = (("R", "L"), ("A", "P"), ("S", "I"))  # at the low and the high end of each LPI-ordered axis
 
@@ -276,8 +277,9 @@ def _fullest(masks: Mapping[str, NDArray[Any]], heat: NDArray[Any], normal: int,
 def _draw_decision(
     axes: Axes, places: NDArray[Any], amounts: NDArray[Any], normal: int, across: int, down: int, index: int
 ) -> None:
-    """The places on this slice: orange raises the score, blue lowers it, larger counts more."""
-    here = np.abs(places[:, normal] - index) <= 0.5
+    """The heaviest places on this slice: orange raises the score, blue lowers it, larger counts more."""
+    here = np.flatnonzero(np.abs(places[:, normal] - index) <= 0.5)
+    here = here[np.argsort(-np.abs(amounts[here]), kind="stable")[:_MOST_PLACES]]
     spots, values = places[here], amounts[here]
     size = 8 + 90 * np.abs(values) / max(float(np.abs(amounts).max(initial=0)), 1e-9)
     colours = np.where(values >= 0, "#E69F00", "#56B4E9")
