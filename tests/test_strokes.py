@@ -14,6 +14,7 @@ from napari_weakseg.errors import GeometryError, MissingPackageError, PromptErro
 from napari_weakseg.io.nifti import read_mask, write_map, write_mask
 from napari_weakseg.io.points import read_points
 from napari_weakseg.io.scribbles import read_scribbles, write_scribbles
+from napari_weakseg.methods import simple_propagation
 from napari_weakseg.prompts import ExtremePoints, Scribbles, Structure
 from napari_weakseg.volume import Volume
 
@@ -126,7 +127,9 @@ def test_the_published_pseudo_mask_takes_no_strokes(volume):
 def no_torch(monkeypatch):
     for name in [name for name in sys.modules if name.startswith(("napari_weakseg.networks.", "napari_weakseg.training."))]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "napari_weakseg.methods.simple_propagation.stages", raising=False)
+    for name in ("stages", "volume_stages"):  # a package keeps what it has imported as an attribute, too
+        monkeypatch.delitem(sys.modules, f"{simple_propagation.__name__}.{name}", raising=False)
+        monkeypatch.delattr(simple_propagation, name, raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
 
 
