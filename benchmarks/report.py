@@ -75,7 +75,14 @@ def _earlier(measured: Measured) -> str:
 
 
 def _summary(methods: dict[str, Values], sets: list[str]) -> str:
-    """The short table: per set the best stock peer of that set, our first masks, our refined mask; same cases in a row."""
+    """The short table: per set the best stock peer of that set, our first masks, our refined mask; same cases in a row.
+
+    A refined mask that was measured on fewer cases has no column: it is said how many there are, and what they gained.
+    """
+    few: Values = {}
+    if REFINED in methods and FIRST in methods and len(methods[REFINED]) < len(methods[FIRST]):
+        few = methods[REFINED]
+        methods = {name: values for name, values in methods.items() if name != REFINED}
     ours = [name for name in PARTS if name in methods]
     same = sorted(set.intersection(*[set(values) for values in methods.values()]))
     rows = []
@@ -88,7 +95,11 @@ def _summary(methods: dict[str, Values], sets: list[str]) -> str:
         label = f"**all** ({len(names)})" if label == "**all**" else label
         rows.append([label, f"{median(methods['watershed'], names):.2f}", f"{shown[0]} {best}", *shown[1:]])
     intro = "Median Dice of six simulated clicks (jitter one voxel) on real volumes; the best in bold, peers tuned.\n"
-    return intro + "\n" + table(["set (cases)", "watershed", "best stock peer of the set", *ours], rows)
+    text = intro + "\n" + table(["set (cases)", "watershed", "best stock peer of the set", *ours], rows)
+    if few:
+        gains = [few[name]["dice"] - methods[FIRST][name]["dice"] for name in few]
+        text += f"\n\n*Refine* was measured on {len(few)} of these cases: median change {np.median(gains):+.3f}."
+    return text
 
 
 def _walker(values: Values) -> list[str]:
