@@ -24,7 +24,6 @@ import numpy as np
 
 import napari_weakseg as ws
 from napari_weakseg.io.cohort import read_cohort, write_cohort
-from napari_weakseg.io.runs import Run
 
 SEED = 0
 VALIDATION, TESTING, STROKES = 8, 12, 15
@@ -189,7 +188,7 @@ def setting(data: Path, parts: dict[str, list[str]], minutes: float) -> dict[str
     import torch
 
     return {
-        "data": "ACDC cine MRI, end-diastole and end-systole, expert strokes of Valvano et al.; mean over structures and volumes",
+        "data": "ACDC cine MRI, end-diastole and end-systole, expert strokes of Valvano et al.",
         "split": parts,
         "patients_that_share_an_image": same_images(data, parts),
         "seed": SEED,
