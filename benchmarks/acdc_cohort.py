@@ -103,7 +103,7 @@ def make_cohort(data: Path, folder: Path, parts: dict[str, list[str]], *, masks:
                 (target / name).symlink_to((source / name).resolve())
         held = {"id": source.name, "patient": source.name.split("_")[0], "image": f"{source.name}/image.nii.gz"}
         held["label"] = f"{source.name}/mask.nii.gz"
-        return held | ({"scribbles": f"{source.name}/scribble.nii.gz"} if strokes else {})
+        return held | ({"scribble": f"{source.name}/scribble.nii.gz"} if strokes else {})
 
     def entries(part: str, *, strokes: bool) -> list[dict[str, str]]:
         return [entry(source, strokes=strokes) for source in cases_of(data, parts[part])]
