@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -12,7 +13,7 @@ import learning_method
 import napari_weakseg as ws
 from napari_weakseg.arrays.extreme_points import simulate_points
 from napari_weakseg.case import Case, Cohort
-from napari_weakseg.cohorts import training_steps
+from napari_weakseg.cohorts import LearntCases, training_steps
 from napari_weakseg.errors import CohortFaults, DataError, RecipeError
 from napari_weakseg.evaluation import telling_cases, write_report
 from napari_weakseg.io.runs import Run, read_weights
@@ -117,6 +118,35 @@ def test_a_run_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     other = Cohort("balls", structures=cohort.structures, training=cohort.training[:5], testing=cohort.testing)
     with pytest.raises(DataError, match="other cases"):
         ws.train(other, method="learning", run=tmp_path / "broken", resume=True)
+
+
+@pytest.mark.parametrize("changed", ["image", "points", "label", "reference"])
+def test_a_run_is_not_resumed_with_files_that_changed(tmp_path, changed):
+    cohort = a_cohort(training=2)
+    ws.train(cohort, method="learning", run=tmp_path / "run")
+    first = cohort.training[0]
+    shifted = replace(first.points, points=np.clip(first.points.points - 1, 0, None))
+    image = first.volume.with_array(first.volume.array + 1)
+    other = {
+        "image": replace(first, channels={"image": image}),
+        "points": replace(first, points=shifted),
+        "label": replace(first, image_label=ImageLabel(("normal", "lesion"), 1)),
+        "reference": replace(first, reference=image.with_array(np.ones(image.shape, np.uint8))),
+    }[changed]
+    again = replace(cohort, training=(other, *cohort.training[1:]))
+    if changed == "reference":  # nobody learnt from it
+        ws.train(again, method="learning", run=tmp_path / "run", resume=True)
+        return
+    with pytest.raises(DataError, match="changed since run was begun") as refused:
+        ws.train(again, method="learning", run=tmp_path / "run", resume=True)
+    assert len(str(refused.value).split()) <= 30
+
+
+def test_what_a_method_sees_tells_its_cases_apart():
+    cases = a_cohort(training=2).training
+    seen = LearntCases(cases, "marks")
+    assert seen.fingerprint(0) != seen.fingerprint(1)
+    assert seen.fingerprint(0) == LearntCases(cases[:1], "marks").fingerprint(0)
 
 
 def test_folds_are_by_patient_and_written_into_the_run(tmp_path):

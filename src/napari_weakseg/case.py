@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +73,24 @@ class Case:
         """The structures that the marks refer to; empty without marks."""
         found = {s.value: s for marks in (self.scribbles, self.points) if marks is not None for s in marks.structures}
         return tuple(found[value] for value in sorted(found)) if self.scribbles is not None else tuple(found.values())
+
+    @property
+    def image_sha256(self) -> str:
+        """Hash of the voxels and places of all channels."""
+        return hashlib.sha256("".join(channel.sha256 for channel in self.channels.values()).encode()).hexdigest()
+
+    @property
+    def marks_sha256(self) -> str:
+        """Hash of all that a method may learn from beside the image: points, strokes, classes, reference, earlier mask."""
+        points = None if self.points is None else self.points.to_json()
+        given = self.image_label
+        label = None if given is None else (given.classes, np.asarray(given.label).tolist(), given.slice_axis)
+        masks = [None if volume is None else volume.sha256 for volume in (self.reference, self.previous)]
+        values = [] if self.scribbles is None else [(s.value, s.name) for s in self.scribbles.structures]
+        digest = hashlib.sha256(json.dumps([points, label, masks, values], sort_keys=True).encode())
+        if self.scribbles is not None:
+            digest.update(np.ascontiguousarray(self.scribbles.labels).tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +217,15 @@ def pick(cases: Sequence[Case], indices: Iterable[int]) -> Sequence[Case]:
     chosen = [int(index) for index in indices]
     lazy = getattr(cases, "pick", None)
     return tuple(cases[index] for index in chosen) if lazy is None else lazy(chosen)
+
+
+def fingerprint(cases: Sequence[Any], index: int) -> str:
+    """What tells a case from every other: its content, not its name; from the files' bytes where `cases` is lazy."""
+    lazy = getattr(cases, "fingerprint", None)
+    if lazy is not None:
+        return str(lazy(index))
+    case = cases[index]
+    return hashlib.sha256(f"{case.image_sha256}{case.marks_sha256}".encode()).hexdigest()
 
 
 def _counts(labels: Sequence[ImageLabel | None], classes: int) -> NDArray[np.float64]:

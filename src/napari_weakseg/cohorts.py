@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast, overload
 
-from .case import Case, Cohort, Fold, known, pick
+from .case import Case, Cohort, Fold, fingerprint, known, pick
 from .errors import CohortFaults, DataError, PromptError, RecipeError, WeaksegError
 from .io.runs import Run
 from .method import Step, Weights
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from .recipe import Recipe
+    from .volume import Volume
 
 PARTS = ("training", "validation", "testing")
 SLOTS = {"extreme_points": "points", "scribbles": "scribbles", "image_label": "image_label"}
@@ -59,6 +59,10 @@ class LearntCases(Sequence[Case]):
     def pick(self, indices: Iterable[int]) -> LearntCases:
         """Some of the cases, in the order of `indices`."""
         return LearntCases(pick(self.cases, indices), self.supervision)
+
+    def fingerprint(self, index: int) -> str:
+        """What tells a case from every other, see `napari_weakseg.case.fingerprint`."""
+        return fingerprint(self.cases, index)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -106,12 +110,13 @@ def training_steps(
         kept = None if run is None else stack.enter_context(Run(run))
         if kept is not None:
             kept.reserve()  # a folder that cannot be written is found before hundreds of images are read
-        images = yield from _checked(learnt, () if room.card.learns_unmarked else room.card.prompts, supervision)
+        masks = cohort.unpaired_masks if room.card.learns_masks else ()
+        hashes = yield from _checked(learnt, masks, () if room.card.learns_unmarked else room.card.prompts, supervision)
         if kept is not None:
-            facts = split_facts(cohort, parts, images)
+            facts = split_facts(cohort, parts, hashes)
             kept.begin(recipe, method, {**facts, "supervision": supervision, "split": split}, resume=resume)
             kept.keep_notes(cohort.notes)
-        more = {"unpaired_masks": cohort.unpaired_masks} if room.card.learns_masks else {}
+        more = {"unpaired_masks": masks} if room.card.learns_masks else {}
         fit = room.fit(learnt["training"], recipe, weights, validation=learnt["validation"], checkpoints=kept, **more)
         stack.enter_context(closing(fit))
         while True:
@@ -205,7 +210,7 @@ def method_of(recipe: Recipe | None) -> str:
     return next((name for name in names if type(recipe) is get_method(name).recipe_class), DEFAULT)
 
 
-def split_facts(cohort: Cohort, parts: Mapping[str, Sequence[Case]], images: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+def split_facts(cohort: Cohort, parts: Mapping[str, Sequence[Case]], hashes: Mapping[str, Any]) -> dict[str, Any]:
     """What a run says of its cohort: no path, and patients by number alone.
 
     Parameters
@@ -214,17 +219,18 @@ def split_facts(cohort: Cohort, parts: Mapping[str, Sequence[Case]], images: Map
         Where the cases are from.
     parts : dict of str to sequence of Case
         By ``"training"``, ``"validation"``, ``"testing"``.
-    images : dict
-        Per part, case id to hash of its channels; parts that are not learnt from are not read.
+    hashes : dict
+        Per part, case id to the hashes of its image and of its marks; parts that are not learnt from are not read. Under
+        ``"unpaired_masks"`` a list with one hash per mask.
     """
     numbers: dict[str, int] = {}
     listed: dict[str, list[dict[str, Any]]] = {}
     for part in PARTS:
-        hashes = images.get(part, {})
-        listed[part] = []
-        for case, patient in zip(known(parts[part], "id"), known(parts[part], "patient"), strict=True):
-            entry = {"id": case, "patient": numbers.setdefault(patient, len(numbers) + 1)}
-            listed[part].append(entry | ({"image": hashes[case]} if case in hashes else {}))
+        of_part = hashes.get(part, {})
+        listed[part] = [
+            {"id": case, "patient": numbers.setdefault(patient, len(numbers) + 1), **of_part.get(case, {})}
+            for case, patient in zip(known(parts[part], "id"), known(parts[part], "patient"), strict=True)
+        ]
     return {
         "name": cohort.name,
         "channels": list(cohort.channels),
@@ -232,12 +238,8 @@ def split_facts(cohort: Cohort, parts: Mapping[str, Sequence[Case]], images: Map
         "image_classes": list(cohort.image_classes),
         "slice_axis": cohort.slice_axis,
         "parts": listed,
+        "unpaired_masks": list(hashes.get("unpaired_masks", ())),
     }
-
-
-def image_hash(case: Case) -> str:
-    """SHA-256 of the voxels and places of all channels."""
-    return hashlib.sha256("".join(channel.sha256 for channel in case.channels.values()).encode()).hexdigest()
 
 
 def _split(cohort: Cohort, fold: tuple[int, int] | Fold | None, seed: int) -> tuple[dict[str, Sequence[Case]], dict[str, Any]]:
@@ -256,17 +258,17 @@ def _split(cohort: Cohort, fold: tuple[int, int] | Fold | None, seed: int) -> tu
 
 
 def _checked(
-    parts: Mapping[str, LearntCases], takes: tuple[str, ...], supervision: str
-) -> Generator[Step, None, dict[str, dict[str, str]]]:
-    """Read every case once; returns the hash of its image by part and id.
+    parts: Mapping[str, LearntCases], masks: Sequence[Volume], takes: tuple[str, ...], supervision: str
+) -> Generator[Step, None, dict[str, Any]]:
+    """Read every case and mask once; returns their hashes as `split_facts` takes them.
 
     Raises
     ------
     CohortFaults
-        After the last case, with all that was found.
+        After the last one, with all that was found.
     """
-    total, done = sum(map(len, parts.values())), 0
-    images: dict[str, dict[str, str]] = {part: {} for part in parts}
+    total, done = sum(map(len, parts.values())) + len(masks), 0
+    hashes: dict[str, Any] = {part: {} for part in parts} | {"unpaired_masks": []}
     seen: dict[str, str] = {}
     faults: list[str] = []
     for part, cases in parts.items():
@@ -274,16 +276,24 @@ def _checked(
             try:
                 case = cases[place]
                 _check_marks(case, takes, supervision)
-                found = images[part][case.id] = image_hash(case)
-                if seen.setdefault(found, case.id) != case.id:
-                    raise DataError(f"cases {seen[found]} and {case.id} hold the same image; leave one out.")
+                image = case.image_sha256
+                hashes[part][case.id] = {"image": image, "marks": case.marks_sha256}
+                if seen.setdefault(image, case.id) != case.id:
+                    raise DataError(f"cases {seen[image]} and {case.id} hold the same image; leave one out.")
             except WeaksegError as error:
                 faults.append(str(error))
             done += 1
             yield Step("check", done, total, progress=0.0)
+    for place in range(len(masks)):
+        try:
+            hashes["unpaired_masks"].append(masks[place].sha256)
+        except WeaksegError as error:
+            faults.append(str(error))
+        done += 1
+        yield Step("check", done, total, progress=0.0)
     if faults:
         raise CohortFaults(faults)
-    return images
+    return hashes
 
 
 def _check_marks(case: Case, takes: tuple[str, ...], supervision: str) -> None:

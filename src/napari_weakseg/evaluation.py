@@ -12,7 +12,6 @@ import numpy as np
 
 from .arrays import metrics
 from .arrays.classification import class_scores
-from .cohorts import image_hash
 from .errors import DataError, GeometryError, WeaksegError
 from .io.atomic import write_atomically
 from .io.names import csv_cell
@@ -115,7 +114,7 @@ def evaluate_cohort(
     for number in range(len(cases)):
         case = cases[number]
         row, guessed = _scored(predict, case, structures)
-        row["learnt_from"] = image_hash(case) in learnt
+        row["learnt_from"] = case.image_sha256 in learnt
         rows.append(row)
         if guessed is not None and not row["learnt_from"]:
             judged.append(guessed)

@@ -358,8 +358,18 @@ class Run:
                     "resume with the same settings or choose another folder."
                 )
         known, given = self.cohort(), json.loads(json.dumps(cohort))
-        if known.get("parts") != given.get("parts"):
+        if _names_of(known) != _names_of(given):
             raise DataError(f"{name} was begun with other cases or another split; give the same ones or choose another folder.")
+        if any(known.get(key) != given.get(key) for key in ("parts", "unpaired_masks")):
+            raise DataError(
+                f"images, marks or masks of the cohort changed since {name} was begun; "
+                "restore them or begin a new run in another folder."
+            )
+
+
+def _names_of(cohort: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Part to the ids in it."""
+    return {part: [entry.get("id") for entry in entries] for part, entries in dict(cohort.get("parts") or {}).items()}
 
 
 if sys.platform == "win32":

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from .. import __version__
+from ..case import fingerprint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,9 +139,7 @@ class PreparedCases(Sequence[Arrays]):
 
     def _entry(self, place: int) -> Path:
         if place not in self._keys:
-            known = getattr(self.cases, "fingerprint", None)
-            case = known(place) if known is not None else _fingerprint(self.cases[place])
-            self._keys[place] = hashlib.sha256(f"{case}{self.settings}".encode()).hexdigest()
+            self._keys[place] = hashlib.sha256(f"{fingerprint(self.cases, place)}{self.settings}".encode()).hexdigest()
         return self.folder / self._keys[place]
 
     def _from_disk(self, place: int) -> Arrays | None:
@@ -239,20 +238,6 @@ def _size_of(path: Path) -> int:
 def _mapped(path: Path) -> NDArray[Any]:
     array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
-
-
-def _fingerprint(case: Case) -> str:
-    """What tells a case in memory from every other."""
-    digest = hashlib.sha256()
-    for name, volume in (*case.channels.items(), ("reference", case.reference), ("previous", case.previous)):
-        digest.update(f"{name}{'' if volume is None else volume.sha256}".encode())
-    if case.points is not None:
-        digest.update(json.dumps(case.points.to_json()).encode())
-    if case.scribbles is not None:
-        digest.update(np.ascontiguousarray(case.scribbles.labels).tobytes())
-    if case.image_label is not None:
-        digest.update(repr(case.image_label).encode())
-    return digest.hexdigest()
 
 
 def _size(count: int) -> str:
