@@ -132,6 +132,7 @@ def test_the_folder_is_the_users_own_and_old_journals_go(tmp_path, monkeypatch):
 def test_the_journal_holds_neither_image_nor_names(tmp_path):
     journal, _, _ = _written(tmp_path)
     text = journal.path.read_text()
-    assert set(__import__("json").loads(text.splitlines()[0])) == {"image", "shape", "pid"}
+    assert set(__import__("json").loads(text.splitlines()[0])) == {"image", "shape", "panel", "pid"}
     assert journal.path.name.startswith(IMAGE[:16])
     assert ObjectKey(1, 1) in recoverable(IMAGE, SHAPE, tmp_path).document.objects
+    assert recoverable(IMAGE, SHAPE, tmp_path, panel="scribbles") is None

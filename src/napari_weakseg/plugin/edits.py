@@ -52,7 +52,8 @@ class MaskPatch:
 class Edit:
     """One action: the document before and after it; for an accept also what it wrote and the voxels that it changed.
 
-    `shown` is what was proposed before a stroke: taking the stroke back shows it again.
+    `shown` is what was proposed before a stroke: taking the stroke back shows it again. `later` is what was proposed when the
+    action was taken back: doing it again shows that.
     """
 
     title: str
@@ -61,12 +62,13 @@ class Edit:
     patch: MaskPatch | None = None
     accepted: tuple[Proposal, ...] = ()
     shown: tuple[Proposal, ...] | None = None
+    later: tuple[Proposal, ...] | None = None
 
     @property
     def inverse(self) -> Edit:
         """The action that takes this one back."""
         patch = None if self.patch is None else MaskPatch(self.patch.where, self.patch.after, self.patch.before)
-        return Edit(self.title, self.after, self.before, patch, self.accepted, self.shown)
+        return Edit(self.title, self.after, self.before, patch, self.accepted, self.shown, self.later)
 
 
 @dataclass
@@ -171,10 +173,15 @@ class Journal:
         Shape (I, J, K) of the image.
     folder : Path, optional
         Where to write; default `journal_folder`.
+    panel : str
+        Whose work it is: each panel offers its own alone.
     """
 
-    def __init__(self, image: str, shape: tuple[int, int, int], folder: Path | None = None) -> None:
+    def __init__(
+        self, image: str, shape: tuple[int, int, int], folder: Path | None = None, *, panel: str = "extreme points"
+    ) -> None:
         self._folder = journal_folder() if folder is None else folder
+        self._panel = panel
         self._image = image
         self._shape = shape
         self.path = self._folder / f"{image[:16]}-{uuid.uuid4().hex[:12]}.jsonl"
@@ -201,7 +208,8 @@ class Journal:
 
     def _append(self, line: dict[str, Any]) -> None:
         new = not self.path.exists()
-        text = json.dumps({"image": self._image, "shape": self._shape, "pid": os.getpid()}) + "\n" if new else ""
+        header = {"image": self._image, "shape": self._shape, "panel": self._panel, "pid": os.getpid()}
+        text = json.dumps(header) + "\n" if new else ""
         text += json.dumps({**line, "time": time.time()}) + "\n"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "ab") as file:
@@ -216,14 +224,18 @@ def purge(folder: Path | None = None, *, days: float = KEEP_DAYS) -> None:
                 path.unlink()
 
 
-def recoverable(image: str, shape: tuple[int, int, int], folder: Path | None = None) -> Recovered | None:
-    """The latest unsaved work on an image, from a session that has ended; None where there is none."""
+def recoverable(
+    image: str, shape: tuple[int, int, int], folder: Path | None = None, *, panel: str = "extreme points"
+) -> Recovered | None:
+    """The latest unsaved work of a panel on an image, from a session that has ended; None where there is none."""
     found = []
     for path in (folder or journal_folder()).glob(f"{image[:16]}-*.jsonl"):
         lines = list(_lines(path))
         if len(lines) < 2 or lines[0].get("image") != image or tuple(lines[0].get("shape", ())) != shape:
             continue
         if _still_open(int(lines[0].get("pid", -1))) or "saved" in lines[-1]:
+            continue
+        if lines[0].get("panel", "extreme points") != panel:
             continue
         work = _replayed(path, lines[1:], shape)
         if work is not None:

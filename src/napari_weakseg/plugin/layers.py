@@ -283,7 +283,7 @@ def from_layer(layer: Layer, image: Layer | None = None) -> Volume | ExtremePoin
     if isinstance(layer, Points):
         return _points_from(layer, image, kept, structures)
     volume, _ = read_grid(layer)
-    if isinstance(layer, Labels) and (kept.get("role") == "scribbles" or layer.name.endswith(" scribbles")):
+    if isinstance(layer, Labels) and (kept.get("role") in ("scribbles", "strokes") or layer.name.endswith(" scribbles")):
         values = {structure.value for structure in structures}
         more = [Structure(f"structure {v}", int(v)) for v in np.unique(volume.array) if v not in values | {0, 255}]
         return Scribbles(volume.array, (*structures, *more))

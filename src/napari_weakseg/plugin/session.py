@@ -57,7 +57,9 @@ class Document:
     finished : frozenset of ObjectKey
         Objects whose mask was accepted and whose points and strokes did not change since.
     strokes : tuple of Stroke
-        What was drawn to correct masks, in order.
+        What was drawn to correct masks, or to learn from, in order.
+    locked : frozenset of int
+        Values of structures whose mask stays as it is.
     """
 
     structures: tuple[Structure, ...] = (LESION,)
@@ -66,6 +68,7 @@ class Document:
     marks: tuple[Mark, ...] = ()
     finished: frozenset[ObjectKey] = frozenset()
     strokes: tuple[Stroke, ...] = ()
+    locked: frozenset[int] = frozenset()
 
     def structure(self, value: int) -> Structure:
         """The structure of that value."""
@@ -171,6 +174,7 @@ class Document:
             "marks": [[*mark.object, *mark.voxel] for mark in self.marks],
             "finished": sorted(list(key) for key in self.finished),
             "strokes": [stroke.to_json() for stroke in self.strokes],
+            "locked": sorted(self.locked),
         }
 
     @classmethod
@@ -183,6 +187,7 @@ class Document:
             tuple(Mark(ObjectKey(a, b), (i, j, k)) for a, b, i, j, k in data["marks"]),
             frozenset(ObjectKey(*key) for key in data["finished"]),
             tuple(stroke_from_json(stroke, ObjectKey(*stroke[:2])) for stroke in data.get("strokes", ())),
+            frozenset(int(value) for value in data.get("locked", ())),
         )
 
 

@@ -6,8 +6,7 @@ It needs no display (napari's `ViewerModel` is enough), so that it is tested as 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +14,7 @@ from ..arrays.doubt import Place, doubtful_places
 from ..arrays.extreme_points import direction_names
 from ..errors import PromptError, WeaksegError
 from .companions import Claim, Companions, other_channels
-from .edits import Edit, History, Journal, Recovered, keeps_unsaved_work, recoverable
-from .export import Save
+from .image_desk import ImageDesk
 from .proposals import ACCEPTED, FIRST, REFINED, Proposal, owned, smallest_box, standing, superseded, without
 from .session import (
     Document,
@@ -30,21 +28,21 @@ from .session import (
     open_objects,
     resolve,
 )
-from .strokes import new_strokes, painted, scribbles_of
+from .strokes import new_strokes, painted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from napari.components import ViewerModel
     from napari.layers import Image
-    from numpy.typing import NDArray
 
     from ..recipe import Recipe
     from ..volume import FloatArray
+    from .edits import Edit
 
 
-class Workbench:
-    """One viewer, the chosen image, the marks on it, and what is proposed.
+class Workbench(ImageDesk):
+    """One viewer, the chosen image, the extreme points and strokes on it, and what is proposed.
 
     Parameters
     ----------
@@ -57,33 +55,16 @@ class Workbench:
     """
 
     def __init__(self, viewer: ViewerModel, method: str, recipe: Recipe) -> None:
-        self.viewer = viewer
-        self.history = History()
+        super().__init__(viewer)
         self.session = Session(method=method, recipe=recipe)
-        self.layers: Companions | None = None
-        self.proposals: tuple[Proposal, ...] = ()
-        self.journal: Journal | None = None
-        self.recovered: Recovered | None = None
-        self.last_saved: NDArray[Any] | None = None
-        self._others: dict[str, tuple[History, tuple[Proposal, ...]]] = {}
-        self.writing = False
         self.shows_doubt = False
         self._looked: tuple[Proposal, list[Place], int] | None = None
-
-    @property
-    def document(self) -> Document:
-        """The marks as they are."""
-        return self.history.present
 
     # -- the image -------------------------------------------------------------------------
 
     def choose_image(self, image: Image | None) -> None:
         """Work on another image; what was done on the one before is kept for when it is chosen again."""
-        if self.layers is not None:
-            self._others[str(self.layers.image.unique_id)] = (self.history, self.proposals)
-        self.layers, self.journal, self.recovered, self.proposals = None, None, None, ()
-        self.history = History()
-        self.last_saved = None
+        self.put_away()
         self.session = replace(self.session, document=Document(), volume=None, channels=(), problem="", bases={})
         if image is None:
             return
@@ -92,11 +73,11 @@ class Workbench:
         except WeaksegError as error:
             self.session = replace(self.session, problem=str(error))
             return
-        self.history, self.proposals = self._others.pop(str(image.unique_id), (History(), ()))
+        self.take_out(image)
         if not self.document.marks and not self.document.strokes:
             self.history.look(self.layers.kept_document())
         self._renew()
-        self._write(self.layers.prepare)
+        self.write(self.layers.prepare)
         self.draw()
         points = self.layers.points(self.document)
         self.viewer.layers.selection.active = points
@@ -143,11 +124,11 @@ class Workbench:
                 for row, voxel in zip(moved, self._inside(seen[moved]), strict=True):
                     after = after.move(row, voxel)
         except PromptError:
-            self._write(self.layers.show_points)
+            self.write(self.layers.show_points)
             raise
         if after == self.document:
             return False
-        return self._commit(self.history.do(title, after))
+        return self.commit(self.history.do(title, after))
 
     def strokes_changed(self) -> bool:
         """Take over what the user drew into the strokes' layer; returns whether there is something new to make a mask of."""
@@ -160,7 +141,7 @@ class Workbench:
         if not fresh:
             return False
         self._hold(key)
-        self._commit(self.history.do("draw a stroke", self.document.draw(fresh), shown=self.proposals))
+        self.commit(self.history.do("draw a stroke", self.document.draw(fresh), shown=self.proposals))
         return marked(self.session, key)
 
     def _hold(self, key: ObjectKey) -> None:
@@ -208,7 +189,7 @@ class Workbench:
 
     def act(self, title: str, after: Document) -> bool:
         """Carry out an action on the document; returns as `points_changed`."""
-        return self._commit(self.history.do(title, after))
+        return self.commit(self.history.do(title, after))
 
     def look(self, key: ObjectKey) -> None:
         """Make another object the current one."""
@@ -239,14 +220,14 @@ class Workbench:
         if edit is None:
             return ""
         if edit.patch is not None and self.layers is not None:
-            self._write(lambda document: self.layers.apply(edit.patch, document, only_unchanged=True))
+            self.write(lambda document: self.layers.apply(edit.patch, document, only_unchanged=True))
             back = edit.after.finished < edit.before.finished
             self.proposals = edit.accepted if back else ()
-        self._commit(edit)
+        self.commit(edit)
         return edit.title
 
-    def _commit(self, edit: Edit) -> bool:
-        """Draw and write down the document after an edit."""
+    def commit(self, edit: Edit) -> bool:
+        """Draw and write down the document after an edit; returns whether an object can now have a mask."""
         touched = {
             key
             for key in edit.after.objects
@@ -281,17 +262,17 @@ class Workbench:
         """Draw points, box and proposals from the state."""
         if self.layers is None:
             return
-        self._write(self.layers.show_points)
-        self._write(self.layers.show_box)
-        self._write(self.layers.show_strokes)
-        self._write(lambda document: self.layers.show_proposals(self.proposals, document))
+        self.write(self.layers.show_points)
+        self.write(self.layers.show_box)
+        self.write(self.layers.show_strokes)
+        self.write(lambda document: self.layers.show_proposals(self.proposals, document))
         self.draw_doubt()
 
     def draw_doubt(self) -> None:
         """Draw the doubt where it is wanted."""
         if self.layers is not None and (self.shows_doubt or self.layers.doubt_layer() is not None):
             of = self.doubted()
-            self._write(lambda document: self.layers.show_doubt(of, document, visible=self.shows_doubt))
+            self.write(lambda document: self.layers.show_doubt(of, document, visible=self.shows_doubt))
 
     def doubted(self) -> Proposal | None:
         """The proposal whose doubt is meant: that of the current object, else the newest."""
@@ -315,14 +296,6 @@ class Workbench:
         self.layers.jump(np.add(proposal.start, place.voxel).astype(np.float64), normal=place.axis)
         return place
 
-    def _write(self, draw: Any) -> None:
-        """Draw into layers without taking our own drawing for the user's."""
-        before, self.writing = self.writing, True
-        try:
-            draw(self.document)
-        finally:
-            self.writing = before
-
     # -- runs and masks --------------------------------------------------------------------
 
     def job(self, *, first: bool) -> Job | tuple[Problem, ...]:
@@ -345,7 +318,7 @@ class Workbench:
                     self._drop_refined(key)
         self.proposals = superseded(self.proposals, proposal, self.document, self.layers.volume.shape)
         self.draw_doubt()
-        self._write(lambda document: self.layers.show_proposals(self.proposals, document))
+        self.write(lambda document: self.layers.show_proposals(self.proposals, document))
 
     def _drop_refined(self, key: ObjectKey) -> None:
         assert self.layers is not None
@@ -382,7 +355,7 @@ class Workbench:
             self.writing = False
         self.proposals = ()
         self._let_go(keys)
-        self._commit(self.history.do("accept a mask", self.document.finish(keys), patch, before))
+        self.commit(self.history.do("accept a mask", self.document.finish(keys), patch, before))
         spared = f"; {blocked} voxels of other finished labels were left as they are" if blocked else ""
         return f"accepted{spared}." if (patch.after != 0).any() or not blocked else f"nothing was written{spared}."
 
@@ -395,66 +368,6 @@ class Workbench:
                     if key in proposal.objects:
                         yield Claim(key, proposal, edit.before)
                 return
-
-    def save(self, path: str | Path) -> Save:
-        """What is to be written, as it is now; `Save.write` writes it in any thread, `saved` takes note of it.
-
-        Raises
-        ------
-        WeaksegError
-            There is no mask, or none that fits the image.
-        """
-        if self.layers is None:
-            raise PromptError("there is no image to save a mask of; open one first.")
-        history = History(self.history.present, list(self.history.past))
-        at = None if self.journal is None else self.journal.size
-        document, volume = self.document, self.layers.volume
-        strokes = scribbles_of(document.strokes, document.objects, document.structures, volume.shape)
-        return Save(self.layers.to_volume(), volume, history, Path(path), self.journal, at, strokes)
-
-    def saved(self, save: Save) -> None:
-        """A save has ended well: nothing has to be offered again, but for what was done meanwhile."""
-        if self.layers is not None and self.layers.volume is save.image:
-            self.last_saved = save.mask.array
-        if save.journal is not None and save.journal.size == save.journal_size:
-            save.journal.write_saved()
-
-    # -- what survives a crash -------------------------------------------------------------
-
-    def identify(self, sha256: str) -> None:
-        """The image's hash is known: look for unsaved work on it, and keep a journal from here on where the user wants one."""
-        if self.layers is None:
-            return
-        shape = self.layers.volume.shape
-        untouched = not self.document.marks and not self.document.strokes
-        self.recovered = recoverable(sha256, shape) if untouched else None
-        self.journal = Journal(sha256, shape) if keeps_unsaved_work() else None
-        if self.journal is not None and not untouched:
-            self.journal.write_document(self.document)
-
-    def restore(self) -> None:
-        """Bring back unsaved work."""
-        found, self.recovered = self.recovered, None
-        if found is None or self.layers is None:
-            return
-        self._commit(self.history.do("restore unsaved work", found.document))
-        if found.mask is not None:
-            mask = Proposal((), (0, 0, 0), found.mask.astype(np.uint8), REFINED)
-            self._write(lambda document: self.layers.accept((mask,), (), document, overwrite=True))
-            self.write_mask_down()
-        found.path.unlink(missing_ok=True)
-
-    def forget(self) -> None:
-        """Delete unsaved work of an earlier session."""
-        if self.recovered is not None:
-            self.recovered.path.unlink(missing_ok=True)
-        self.recovered = None
-
-    def write_mask_down(self) -> None:
-        """Keep the mask as it is now in the journal."""
-        voxels = None if self.layers is None else self.layers.mask_voxels()
-        if self.journal is not None and voxels is not None:
-            self.journal.write_mask(voxels)
 
     # -- what is said of it ----------------------------------------------------------------
 
