@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -27,9 +27,8 @@ from ..case import fingerprint
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..case import Case
-
 Arrays = Mapping[str, "NDArray[Any]"]
+T = TypeVar("T")
 
 DISK_BYTES = 20_000_000_000
 """Default bound of the folder."""
@@ -38,12 +37,12 @@ _ENTRY = re.compile(r"[0-9a-f]{64}(?:\.tmp-\w+)?")
 _TABLE = "arrays.json"
 
 
-class PreparedCases(Sequence[Arrays]):
+class PreparedCases(Sequence[Arrays], Generic[T]):
     """The arrays of each case, made when they are first asked for.
 
     Parameters
     ----------
-    cases : sequence of Case
+    cases : sequence of Case, or of arrays that were prepared from them
         Lazy or in memory; one is held at a time.
     prepare : callable
         Makes the arrays of one case; the same case and settings give the same arrays.
@@ -65,20 +64,18 @@ class PreparedCases(Sequence[Arrays]):
 
     def __init__(
         self,
-        cases: Sequence[Case],
-        prepare: Callable[[Case], Arrays],
+        cases: Sequence[T],
+        prepare: Callable[[T], Arrays],
         *,
         settings: Mapping[str, Any],
         folder: str | os.PathLike[str] | None = None,
         memory_bytes: int | None = None,
         disk_bytes: int = DISK_BYTES,
     ) -> None:
-        import psutil
-
         self.cases, self.prepare = cases, prepare
         self.settings = json.dumps([__version__, settings], sort_keys=True)
         self.folder = default_folder() if folder is None else Path(folder)
-        self.memory_bytes = int(psutil.virtual_memory().available) // 4 if memory_bytes is None else memory_bytes
+        self.memory_bytes = default_memory() if memory_bytes is None else memory_bytes
         self.disk_bytes = disk_bytes
         self.in_memory = 0
         self.notes: list[str] = []
@@ -89,10 +86,16 @@ class PreparedCases(Sequence[Arrays]):
     @property
     def bounds(self) -> str:
         """One sentence for the user: how much memory and disk this may take."""
-        return (
-            f"prepared images take up to {_size(self.memory_bytes)} of memory; "
-            f"beyond that they are kept on disk, up to {_size(self.disk_bytes)}."
-        )
+        return bounds(self.memory_bytes, self.disk_bytes)
+
+    def fingerprint(self, index: int) -> str:
+        """What tells the arrays of a case from all others, so that more can be prepared from them."""
+        return self._entry(range(len(self))[index]).name
+
+    def release(self) -> None:
+        """Give the memory back; what is asked for again is read or prepared again."""
+        self._open.clear()
+        self.in_memory = 0
 
     def __len__(self) -> int:
         """Return the number of cases."""
@@ -196,6 +199,21 @@ class PreparedCases(Sequence[Arrays]):
                 shutil.rmtree(path, ignore_errors=True)
                 total -= held[path]
         return total <= self.disk_bytes and free > 0
+
+
+def bounds(memory_bytes: int, disk_bytes: int = DISK_BYTES) -> str:
+    """How much memory and disk prepared images may take, as a sentence for the user."""
+    return (
+        f"prepared images take up to {_size(memory_bytes)} of memory; "
+        f"beyond that they are kept on disk, up to {_size(disk_bytes)}."
+    )
+
+
+def default_memory() -> int:
+    """A quarter of the memory that is free, in bytes."""
+    import psutil
+
+    return int(psutil.virtual_memory().available) // 4
 
 
 def default_folder() -> Path:

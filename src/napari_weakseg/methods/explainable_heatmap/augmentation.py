@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 TURN, STRETCH, ASPECT, SHIFT = 0.3, 0.18, 0.1, 0.1
 """Light set: largest rotation (rad), log of scale and of aspect, shift (share of half the image)."""
@@ -78,20 +78,22 @@ def augmented(images: Tensor, how: str, mirror: int | None, masks: Tensor | None
     return batch.reshape(images.shape), masks
 
 
-def mirror_axis(images: Sequence[Tensor]) -> int | None:
+def mirror_axis(images: Iterable[Tensor]) -> int | None:
     """The axis (0 height, 1 width) along which bodies look most like their mirror image; None if they do along neither.
 
     Parameters
     ----------
-    images : sequence of Tensor, shape (..., height, width)
-        One per case; those of another size than the first are left out.
+    images : iterable of Tensor, shape (..., height, width)
+        One per case, looked at one by one; those of another size than the first are left out.
     """
-    mean = torch.stack(
-        [image.float().flatten(0, -3).mean(dim=0) for image in images if image.shape[-2:] == images[0].shape[-2:]]
-    )
-    found = []
-    for axis in (0, 1):
-        pairs = [torch.corrcoef(torch.stack([one.flatten(), one.flip(axis).flatten()]))[0, 1] for one in mean]
-        found.append(float(torch.stack(pairs).nan_to_num(0).mean()))
+    pairs: tuple[list[Tensor], list[Tensor]] = ([], [])
+    size: torch.Size | None = None
+    for image in images:
+        size = image.shape[-2:] if size is None else size
+        if image.shape[-2:] == size:
+            mean = image.float().flatten(0, -3).mean(dim=0)
+            for axis in (0, 1):
+                pairs[axis].append(torch.corrcoef(torch.stack([mean.flatten(), mean.flip(axis).flatten()]))[0, 1])
+    found = [float(torch.stack(part).nan_to_num(0).mean()) for part in pairs]
     best = max((0, 1), key=lambda axis: found[axis])
     return best if found[best] >= ALIKE else None

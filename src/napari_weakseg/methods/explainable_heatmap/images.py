@@ -64,6 +64,18 @@ class Frame:
         top, left = ((outer - inner) // 2 for outer, inner in zip(self.canvas, self.inner, strict=True))
         return top, left
 
+    def to_numbers(self) -> NDArray[np.int64]:
+        """All of it as 16 whole numbers, to be kept beside the images."""
+        box = [edge for part in self.box for edge in (part.start, part.stop)]
+        return np.array([*self.shape, *self.axes, *box, *self.inner, *self.canvas], dtype=np.int64)
+
+    @classmethod
+    def from_numbers(cls, numbers: NDArray[np.integer[Any]]) -> Frame:
+        """The frame that `to_numbers` described."""
+        n = numbers.tolist()
+        box = (slice(n[6], n[7]), slice(n[8], n[9]), slice(n[10], n[11]))
+        return cls((n[0], n[1], n[2]), (n[3], n[4], n[5]), box, (n[12], n[13]), (n[14], n[15]))
+
     def to_images(self, array: NDArray[Any]) -> Tensor:
         """A volume (I, J, K) to images (slices, height, width), float32."""
         part = np.ascontiguousarray(array[self.box].transpose(self.axes), dtype=np.float32)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from ...case import known
+from ...case import known, pick
 from ...errors import DataError, PromptError
 from ...method import Preview, Step, Weights
+from ...training.cache import default_memory
 from ...training.devices import describe_device, pick_device
 from ...training.loop import restore_module, train_steps
 from . import ExplainableHeatmapRecipe, card
 from .learner import Learner, structures_of
+from .training_images import TrainingImages
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -41,12 +44,19 @@ def fit(
     classes, labels = image_labels(cases)
     device, note = pick_device(recipe.device)
     yield Step("first mask", 1, 1, preview=_nothing_yet(cases[0], classes), note=note)
-    learner = Learner(cases, classes, labels, recipe, device)
-    if len(validation):
-        learner.validate_on(validation)
+    memory = default_memory()
+    shown = [number for number, label in enumerate(known(validation, "image_label")) if label is not None]
+    images = TrainingImages(cases, classes, labels, recipe, memory_bytes=memory - memory // 4 if shown else memory)
+    yield from images.prepare()
+    learner = Learner(images, recipe, device)
+    if shown:  # the loss on these beside the training's; nothing is chosen by it
+        held = pick(validation, shown)
+        marks = recipe.changed(supervision="marks")
+        learner.validation = TrainingImages(held, classes, known(held, "image_label"), marks, memory_bytes=memory // 4)
+        yield from learner.validation.prepare(like=images)
     if weights is not None and weights.tensors:
         learner.take(weights)
-    notes = [note] if note else []
+    notes = [*([note] if note else []), *images.notes]
 
     def weights_now() -> Weights:
         meta = learner.meta | {"device": describe_device(device), "seconds": time.monotonic() - began, "notes": tuple(notes)}
@@ -64,7 +74,8 @@ def fit(
             state = checkpoints.latest() if checkpoints is not None else None
             if state is not None and state.meta.get("stage") == stage:
                 restore_module(state, "teacher", learner.teacher)
-            learner.draw_masks()
+            for step in learner.draw_masks():
+                yield replace(step, progress=parts[number])
         before = len(notes)
         steps = yield from train_steps(
             stage=stage,
@@ -83,7 +94,7 @@ def fit(
         )
         stopped = len(notes) > before
         done.append(steps)
-    if sum(done) < sum(learner.totals) and not recipe.stop_after and not notes:
+    if sum(done) < sum(learner.totals) and not recipe.stop_after and not stopped:
         notes.append(
             f"time ran out after {sum(done)} of {sum(learner.totals)} steps; allow more seconds for a better classifier."
         )

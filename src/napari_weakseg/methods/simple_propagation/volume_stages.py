@@ -200,6 +200,7 @@ def fit(
         for place in range(len(cases)):
             learner.prepared[place]  # made now, in the order of the cases
             yield Step("prepare", place + 1, len(cases))
+        notes += learner.prepared.notes
         if weights is not None and weights.tensors:
             learner.network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in weights.tensors.items()})
             learner.average.load_state_dict(learner.network.state_dict())
