@@ -34,6 +34,11 @@ def mask(value=1):
     return array
 
 
+def other_mask():
+    """A box where no case has one: the mask of another patient."""
+    return np.roll(mask(), 1, axis=0)
+
+
 def scribble():
     """Strokes in ACDC's codes: 0 background stroke, 1 lesion, 4 unlabelled."""
     array = np.full(SHAPE, 4, np.uint8)
@@ -63,7 +68,7 @@ def make_cohort(folder, *, cases=4, channels=("flair",)):
                 "label": f"{name}/mask.nii.gz",
             }
         )
-    save(folder / "others" / "mask_01.nii.gz", mask())
+    save(folder / "others" / "mask_01.nii.gz", other_mask())
     data = {
         "name": "brains",
         "channels": list(channels),

@@ -43,9 +43,11 @@ def test_what_the_user_has_to_state_is_said_and_can_be_stated(desk, capsys):
     save(desk / "brains" / "case_0" / "scribble.nii.gz", scribble())
     assert main(["cohort", "brains"]) == 2
     out, err = capsys.readouterr()
-    assert out.startswith("there are scribbles (case_0 ...): state in scribble_codes")
-    assert "hold the values 0, 1, 4" in err and "cohort.json has 1 fault" in err
-    stated = ["--background-code", "0", "--unlabelled-code", "4"]
+    values = "0 (3 voxels), 1 (2), 4 (205)"
+    says = f"the codes of the strokes of case_0 are not stated and not our own: they hold {values}; state scribble_codes"
+    assert out == f"{says} (background 0 and unlabelled 4?).\n"
+    assert f"hold {values}" in err and "cohort.json has 1 fault" in err
+    stated = ["--scribble-codes", "background=0,unlabelled=4"]
     assert main(["cohort", "brains", "-o", "second.json", *stated]) == 0
     assert json.loads((desk / "second.json").read_text())["scribble_codes"] == {"background": 0, "unlabelled": 4}
 
@@ -75,7 +77,7 @@ def test_every_fault_is_one_line(tmp_path, capsys):
         (["brains", "-o", "nowhere/cohort.json"], "does not exist"),
         (["brains", "--class-column", "age"], "'age'"),
         (["made.json", "-o", "again.json"], "is checked, not made"),
-        (["made.json", "--unlabelled-code", "4"], "is checked, not made"),
+        (["made.json", "--scribble-codes", "unlabelled=4"], "is checked, not made"),
     ],
 )
 def test_refusals_are_one_sentence(desk, capsys, words, says):

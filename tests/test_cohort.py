@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import napari_weakseg as ws
-from cohorts import AFFINE, SIX, image, make_cohort, mask, save, scribble
+from cohorts import AFFINE, SIX, image, make_cohort, mask, other_mask, save, scribble
 from napari_weakseg.errors import DataError, GeometryError, PromptError
 from napari_weakseg.io import cases as cases_module
 from napari_weakseg.io.cohort import CasesOnDisk, check_cohort, read_cohort, stamp_of, update_case, write_cohort
@@ -41,7 +41,7 @@ def test_a_case_comes_with_its_channels_and_marks(tmp_path):
     np.testing.assert_array_equal(case.points.points[0], SIX)
     assert case.image_label == ImageLabel(("normal", "lesion"), (0, 0, 1, 1, 0), 2)
     assert (case.id, case.patient) == ("case_1", "p0")
-    np.testing.assert_array_equal(cohort.unpaired_masks[0].array, mask())
+    np.testing.assert_array_equal(cohort.unpaired_masks[0].array, other_mask())
 
 
 def test_scribble_codes_are_translated_to_ours(desk):
@@ -255,8 +255,7 @@ WRONG = {
     "a structure of 255": (change("structures", [{"name": "a", "value": 255}]), "255"),
     "two structures of a value": (change("structures", [{"name": n, "value": 1} for n in "ab"]), "same value"),
     "no structures": (change("structures", []), "structures is empty"),
-    "no scribble codes": (change("scribble_codes", None), "state in scribble_codes"),
-    "half of the scribble codes": (change("scribble_codes", {"background": 0}), "exactly background and unlabelled"),
+    "half of the scribble codes": (change("scribble_codes", {"background": 0}), "needs background and unlabelled"),
     "scribble codes that are equal": (change("scribble_codes", {"background": 0, "unlabelled": 0}), "two different"),
     "a code that is a structure": (change("scribble_codes", {"background": 1, "unlabelled": 0}), "structure 'lesion'"),
     "no cases": (change("training", []), "no cases"),

@@ -48,7 +48,7 @@ def test_a_folder_for_each_case(tmp_path):
     for words in ("3 cases were found", "'t1ce' is in 1 of 3", "3 files with names of results", "names stand in no file"):
         assert words in notes
     (fault,) = faults_of(data, tmp_path / "cohort.json")
-    assert "state in scribble_codes" in fault
+    assert "state scribble_codes" in fault
 
 
 def test_what_scribble_values_mean_is_left_to_the_user(tmp_path):
@@ -57,7 +57,7 @@ def test_what_scribble_values_mean_is_left_to_the_user(tmp_path):
     save(tmp_path / "a" / "mask.nii.gz", mask())
     data, notes = guess(tmp_path)
     assert data["scribble_codes"] is None
-    assert "hold the values 0, 1, 4" in notes and "stands in no file" in notes
+    assert "hold 0 (3 voxels), 1 (2), 4 (205)" in notes and "stands in no file" in notes
     data, notes = guess(tmp_path, codes={"background": 0, "unlabelled": 4})
     assert "stands in no file: state" not in notes
     assert faults_of(data, tmp_path / "cohort.json") == ()

@@ -31,6 +31,16 @@ def test_a_set_becomes_a_cohort(real_data, tmp_path, name, codes, cases, channel
     assert len(cohort.training) == cases and list(cohort.channels) == channels
 
 
+@pytest.mark.parametrize(("name", "unlabelled"), [("mscmr", 4), ("prostatex", 255)])
+def test_what_strokes_mean_is_asked_for_and_not_guessed(real_data, tmp_path, name, unlabelled):
+    path = tmp_path / "cohort.json"
+    data, _ = guess_cohort(real_data / name, output=path)
+    write_cohort(data, path)
+    (fault,) = check_cohort(path)
+    assert "not stated and not our own" in fault
+    assert fault.endswith(f"state scribble_codes (background 0 and unlabelled {unlabelled}?).")
+
+
 def test_lgg_has_a_label_for_every_slice_and_folds_of_equal_share(real_data, tmp_path):
     path = tmp_path / "cohort.json"
     data, _ = guess_cohort(real_data / "lgg", output=path)

@@ -21,16 +21,18 @@ def add_commands(command: Command) -> None:
     cohort.add_argument("source", type=Path, metavar="FOLDER|COHORT.json", help="what to make one of, or which to check")
     cohort.add_argument("-o", "--output", type=Path, metavar="COHORT.json", help="default: cohort.json in FOLDER")
     cohort.add_argument("--class-column", metavar="NAME", help="column of a label table that holds the classes")
-    codes = cohort.add_argument_group("what the values of scribbles mean, which no file says")
-    codes.add_argument("--background-code", type=int, metavar="N", help="value of background strokes")
-    codes.add_argument("--unlabelled-code", type=int, metavar="N", help="value of voxels without a stroke")
+    cohort.add_argument(
+        "--scribble-codes",
+        metavar="background=B,unlabelled=U",
+        help="what the values of scribbles mean, which no file says, for example background=0,unlabelled=4",
+    )
 
 
 def _cohort(options: argparse.Namespace, screen: Screen) -> int:
     from ..io.cohort import check_cohort, read_cohort
     from ..method import Step
 
-    stated = (options.output, options.class_column, options.background_code, options.unlabelled_code)
+    stated = (options.output, options.class_column, options.scribble_codes)
     if not options.source.is_dir() and any(option is not None for option in stated):
         raise DataError(f"{options.source.name} is checked, not made; the options go with a folder.")
     path = _made(options, screen) if options.source.is_dir() else options.source
@@ -52,14 +54,15 @@ def _cohort(options: argparse.Namespace, screen: Screen) -> int:
 
 def _made(options: argparse.Namespace, screen: Screen) -> Path:
     from ..io.cohort import guess_cohort, write_cohort
+    from ..io.scribble_codes import ScribbleCodes
+    from ..io.scribbles import parse_codes
 
     path: Path = options.output or options.source / "cohort.json"
     if path.exists():
         raise DataError(f"{path.name} is there already and may hold marks; name another with --output, or check that one.")
     check_targets([], json=path)
-    codes = {"background": options.background_code, "unlabelled": options.unlabelled_code}
-    stated = codes if any(code is not None for code in codes.values()) else None
-    data, notes = guess_cohort(options.source, output=path, class_column=options.class_column, codes=stated)
+    codes = None if options.scribble_codes is None else ScribbleCodes(*parse_codes(options.scribble_codes)).to_json()
+    data, notes = guess_cohort(options.source, output=path, class_column=options.class_column, codes=codes)
     write_cohort(data, path)
     for note in notes:
         screen.note(note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,15 +15,15 @@ import numpy as np
 
 from ..case import Case
 from ..errors import Ask, DataError, PromptError, WeaksegError
-from ..prompts import BACKGROUND_STROKE, ExtremePoints, ImageLabel, Scribbles
+from ..prompts import ExtremePoints, ImageLabel, Scribbles
 from ..volume import Volume
 from .names import shown
 from .nifti import read_mask, read_volume
 from .points import read_points
-from .scribbles import MOST
+from .scribble_codes import counted, fit_ours, in_ours
 
 if TYPE_CHECKING:
-    from .cohort_file import CaseEntry, CohortFile
+    from .cohort_file import CaseEntry, CohortFile, MaskEntry
 
 
 class CasesOnDisk(Sequence[Case]):
@@ -100,11 +101,12 @@ class CasesOnDisk(Sequence[Case]):
         entry, digest = self.entries[index], hashlib.sha256()
         label = None if entry.image_label is None else entry.image_label.label
         points = None if isinstance(entry.points, Path) else entry.points
-        how = [[s.value, s.name] for s in self.file.structures], self.file.codes, self.file.prefer, self.file.units
+        codes = [stated and stated.to_json() for stated in entry.codes]
+        how = [[s.value, s.name] for s in self.file.structures], codes, self.file.prefer, self.file.units
         said = (self.file.channels, self.file.image_classes, self.file.slice_axis, how, label, points)
         digest.update(json.dumps(said, sort_keys=True).encode())
         reference = entry.label if self.references else None
-        for path in (*entry.images, entry.points, entry.scribble, reference):
+        for path in (*entry.images, entry.points, *(entry.scribble or (None,)), reference):
             digest.update(_file_hash(path, entry.id) if isinstance(path, Path) else b"-" * 32)
         return digest.hexdigest()
 
@@ -144,33 +146,28 @@ class CasesOnDisk(Sequence[Case]):
         return _renumbered(points, self.file)
 
     def read_scribbles(self, entry: CaseEntry, volume: Volume) -> Scribbles | None:
-        """The strokes, translated from the file's codes to ours."""
-        stored = self.read_raw_scribbles(entry, volume)
-        if stored is None or entry.scribble is None:
+        """The strokes, translated from the files' codes to ours; those of several files joined."""
+        if entry.scribble is None:
             return None
-        if self.file.codes is None:
-            raise PromptError("what the values of the scribbles mean is not known; state scribble_codes.")
-        background, unlabelled = self.file.codes
-        meaning = {structure.value: structure.value for structure in self.file.structures}
-        meaning |= {code: ours for code, ours in ((background, BACKGROUND_STROKE), (unlabelled, 0)) if code is not None}
-        labels = np.zeros(volume.shape, dtype=np.uint8)
-        for value in np.unique(stored.array):
-            if int(value) not in meaning:
-                raise PromptError(
-                    f"{shown(entry.scribble)} holds the value {value}, which is no structure and no code; state what it means."
-                )
-            labels[stored.array == value] = meaning[int(value)]
-        marked = np.bincount(labels.ravel(), minlength=256)[1:]
-        if marked.max() > MOST * labels.size:
-            share = 100 * marked.max() / labels.size
-            raise PromptError(
-                f"one code of {shown(entry.scribble)} marks {share:.0f} % of the image; are two of scribble_codes swapped?"
-            )
-        return Scribbles(labels, self.file.structures, stored.notes).checked(volume)
+        sources = []
+        for path, codes in zip(entry.scribble, entry.codes, strict=True):
+            stored = self._mask(path, like=volume)
+            labels = in_ours(stored.array, codes, self.file.structures, shown(path))
+            sources.append(Scribbles(labels, self.file.structures, stored.notes))
+        if len(sources) == 1:
+            return sources[0].checked(volume)
+        from ..arrays.scribbles import joined_scribbles
 
-    def read_raw_scribbles(self, entry: CaseEntry, volume: Volume) -> Volume | None:
-        """The strokes as they stand in the file, on the image's grid."""
-        return None if entry.scribble is None else self._mask(entry.scribble, like=volume)
+        return joined_scribbles(sources).checked(volume)
+
+    def unstated(self, entry: CaseEntry, volume: Volume) -> dict[int, int]:
+        """How often each value occurs in stroke files whose codes are not stated and not our own; empty without such files."""
+        counts: Counter[int] = Counter()
+        for path, codes in zip(entry.scribble or (), entry.codes, strict=True):
+            found = counted(self._mask(path, like=volume).array) if codes is None else {}
+            if found and not fit_ours(found, self.file.structures):
+                counts.update(found)
+        return dict(counts)
 
     def read_reference(self, entry: CaseEntry, volume: Volume) -> Volume | None:
         """The reference mask on the image's grid."""
@@ -190,12 +187,17 @@ class CasesOnDisk(Sequence[Case]):
 class MasksOnDisk(Sequence[Volume]):
     """Unpaired masks of a cohort file, read when they are indexed and not kept."""
 
-    def __init__(self, file: CohortFile, paths: Sequence[Path]) -> None:
-        self.file, self.paths = file, tuple(paths)
+    def __init__(self, file: CohortFile, entries: Sequence[MaskEntry]) -> None:
+        self.file, self.entries = file, tuple(entries)
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Whose each mask is; empty where the cohort file does not say."""
+        return tuple(entry.patient for entry in self.entries)
 
     def __len__(self) -> int:
         """Return the number of masks."""
-        return len(self.paths)
+        return len(self.entries)
 
     @overload
     def __getitem__(self, index: int) -> Volume: ...
@@ -204,10 +206,14 @@ class MasksOnDisk(Sequence[Volume]):
     def __getitem__(self, index: int | slice) -> Volume | MasksOnDisk:
         """Read one mask from disk, or select some."""
         if isinstance(index, slice):
-            return MasksOnDisk(self.file, self.paths[index])
-        path = self.paths[index]
+            return MasksOnDisk(self.file, self.entries[index])
+        path = self.entries[index].path
         with of_case(f"unpaired mask {path.parent.name}/{path.name}"):
             return CasesOnDisk(self.file, ())._labelled(path)
+
+    def pick(self, indices: Iterable[int]) -> MasksOnDisk:
+        """Some of the masks, in the order of `indices`."""
+        return MasksOnDisk(self.file, [self.entries[index] for index in indices])
 
 
 @contextmanager

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..case import Case, Cohort
 from ..errors import CohortFaults, DataError, WeaksegError
 from ..prompts import ExtremePoints, ImageLabel
 from .atomic import write_atomically
 from .cases import CasesOnDisk, MasksOnDisk, of_case
-from .cohort_file import PARTS, CaseEntry, CohortFile, load_json, parse_cohort
+from .cohort_file import PARTS, CaseEntry, CohortFile, parse_cohort
 from .cohort_guess import guess_cohort
+from .cohort_text import as_text, load_json
 from .names import shown
+from .scribble_codes import in_words, question
 
 if TYPE_CHECKING:
     import os
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ..volume import Volume
 
@@ -34,7 +38,7 @@ __all__ = [
     "write_cohort",
 ]
 
-CHANGEABLE = ("image_label", "points", "scribble", "state")
+CHANGEABLE = ("image_label", "points", "scribble", "scribble_codes", "marks", "state")
 
 
 def read_cohort(path: str | os.PathLike[str], *, references: bool = False) -> Cohort:
@@ -80,15 +84,13 @@ def check_cohort(path: str | os.PathLike[str], *, on_case: Callable[[int, int], 
         data, _ = load_json(path)
         file, found = parse_cohort(data, path)
         faults += found
-        images: dict[str, str] = {}
+        check = _Check(file, faults)
         for number, entry in enumerate(file.entries, start=1):
-            _check_case(file, entry, images, faults)
+            check.case(entry)
             if on_case is not None:
                 on_case(number, len(file.entries))
-        masks = MasksOnDisk(file, file.unpaired_masks)
-        for place in range(len(masks)):
-            with _collected(faults, ""):
-                masks[place]
+        check.unpaired_masks()
+        check.codes()
     return tuple(dict.fromkeys(faults))
 
 
@@ -100,7 +102,7 @@ def write_cohort(data: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     DataError
         The folder cannot be written.
     """
-    return write_atomically(path, _as_text(data))
+    return write_atomically(path, as_text(data))
 
 
 def stamp_of(path: str | os.PathLike[str]) -> str:
@@ -127,7 +129,8 @@ def update_case(path: str | os.PathLike[str], case_id: str, *, expected: str | N
         The stamp of the file as the caller knows it; a file that somebody else changed since is refused.
     **changes
         ``image_label``: an `ImageLabel`, a class (name or index), or a list of one per slice. ``points``: `ExtremePoints`,
-        stored in the cohort file itself, or the path of a file relative to it. ``scribble``: a path. ``state``:
+        stored in the cohort file itself, or the path of a file relative to it. ``scribble``: a path, or a list of several
+        people's; ``scribble_codes``: what their values mean; ``marks``: ``"mask"`` to learn from the label in full. ``state``:
         ``"unmarked"``, ``"marked"``, ``"segmented"`` or ``"reviewed"``. None takes the entry away.
 
     Returns
@@ -159,7 +162,7 @@ def update_case(path: str | os.PathLike[str], case_id: str, *, expected: str | N
     after = [fault for fault in parse_cohort(alone, path)[1] if fault not in before]
     if after:
         raise DataError(f"{shown(path)} was not changed: {after[0]}")
-    text = _as_text(data)
+    text = as_text(data)
 
     def still_the_same(_: Path) -> None:
         if stamp_of(path) != stamp:
@@ -187,33 +190,87 @@ def _cohort_of(file: CohortFile, *, references: bool = False) -> Cohort:
     )
 
 
-def _check_case(file: CohortFile, entry: CaseEntry, images: dict[str, str], faults: list[str]) -> None:
-    """Every part of a case, also after one that is wrong; what needs the image's grid is left out where there is none."""
-    cases = CasesOnDisk(file, (entry,))
-    channels: list[Volume] = []
-    with _collected(faults, entry.id):
-        channels = cases.read_channels(entry)
-    for path in (entry.points, entry.scribble, entry.label):
-        if not channels and path is not None and not isinstance(path, Mapping) and not path.is_file():
-            faults.append(f"{entry.id}: {shown(path)} does not exist; check the name and the folder.")
-    if not channels:
-        return
-    for channel, volume in zip(file.channels, channels, strict=True):
-        whose = f"{entry.id} ({channel})" if len(channels) > 1 else entry.id
-        other = images.setdefault(volume.sha256, whose)
-        if other != whose:
-            faults.append(f"{other} and {whose} are the same image; leave one out.")
-    with _collected(faults, ""):
-        Case(entry.id, dict(zip(file.channels, channels, strict=True)))
-    volume = channels[0]
-    # what the values of scribbles mean is asked once for the whole cohort; their grid can be checked before that is known
-    read_scribbles = cases.read_scribbles if file.codes is not None else cases.read_raw_scribbles
-    for read in (cases.read_points, read_scribbles, cases.read_reference):
-        with _collected(faults, entry.id):
-            read(entry, volume)
-    if entry.image_label is not None:
-        with _collected(faults, entry.id):
-            entry.image_label.checked(volume)
+class _Check:
+    """Reads every file of a cohort once and goes on after a fault."""
+
+    def __init__(self, file: CohortFile, faults: list[str]) -> None:
+        self.file, self.faults = file, faults
+        self.images: dict[str, tuple[str, CaseEntry]] = {}
+        self.own_masks: dict[str, CaseEntry] = {}
+        self.unstated: list[str] = []
+        self.values: Counter[int] = Counter()
+
+    def case(self, entry: CaseEntry) -> None:
+        """Every part of a case, also after one that is wrong; what needs the image's grid is left out where there is none."""
+        cases = CasesOnDisk(self.file, (entry,))
+        channels: list[Volume] = []
+        with _collected(self.faults, entry.id):
+            channels = cases.read_channels(entry)
+        if not channels:
+            for path in dict.fromkeys((entry.points, *(entry.scribble or ()), entry.label)):
+                if isinstance(path, Path) and not path.is_file():
+                    self.faults.append(f"{entry.id}: {shown(path)} does not exist; check the name and the folder.")
+            return
+        self.same_images(entry, channels)
+        with _collected(self.faults, ""):
+            Case(entry.id, dict(zip(self.file.channels, channels, strict=True)))
+        volume = channels[0]
+        for read in (cases.read_points, self.strokes, self.reference):
+            with _collected(self.faults, entry.id):
+                read(entry, volume)
+        if entry.image_label is not None:
+            with _collected(self.faults, entry.id):
+                entry.image_label.checked(volume)
+
+    def same_images(self, entry: CaseEntry, channels: Sequence[Volume]) -> None:
+        """An image that is there twice, whatever its names, its type and its place: it must not be learnt from and tested."""
+        for channel, volume in zip(self.file.channels, channels, strict=True):
+            whose = f"{entry.id} ({channel})" if len(channels) > 1 else entry.id
+            other, home = self.images.setdefault(_content(volume), (whose, entry))
+            if other != whose:
+                parts = f", in {home.part} and in {entry.part}" if home.part != entry.part else ""
+                self.faults.append(f"{other} and {whose} are the same image{parts}; leave one out.")
+
+    def strokes(self, entry: CaseEntry, volume: Volume) -> None:
+        """Strokes; what their values mean is asked once for the whole cohort."""
+        cases = CasesOnDisk(self.file, (entry,))
+        unstated = cases.unstated(entry, volume)
+        if unstated:
+            self.unstated.append(entry.id)
+            self.values.update(unstated)
+        else:
+            cases.read_scribbles(entry, volume)
+
+    def reference(self, entry: CaseEntry, volume: Volume) -> None:
+        """The reference mask, remembered where an unpaired mask must not be the same."""
+        mask = CasesOnDisk(self.file, (entry,)).read_reference(entry, volume)
+        if mask is not None and mask.array.any() and (entry.part != "training" or entry.scribble is not None):
+            self.own_masks.setdefault(_content(mask), entry)
+
+    def unpaired_masks(self) -> None:
+        """Masks of other patients, which none of the cases' own must be among."""
+        masks = MasksOnDisk(self.file, self.file.unpaired_masks)
+        for place, listed in enumerate(masks.entries):
+            with _collected(self.faults, ""):
+                own = self.own_masks.get(_content(masks[place]))
+                if own is not None and listed.patient != own.patient:  # where it is, the cohort file itself was refused
+                    where = f"unpaired mask {listed.path.parent.name}/{listed.path.name}"
+                    self.faults.append(f"{where} is the mask of {own.id}, so it is not unpaired; leave it out.")
+
+    def codes(self) -> None:
+        """What has to be stated before the strokes can be read."""
+        if self.unstated:
+            whose = self.unstated[0] + (f" and {len(self.unstated) - 1} more" if len(self.unstated) > 1 else "")
+            self.faults.append(
+                f"the codes of the strokes of {whose} are not stated and not our own: they hold {in_words(self.values)}; "
+                f"state scribble_codes{question(self.values)}."
+            )
+
+
+def _content(volume: Volume) -> str:
+    """A hash of the voxels alone, whatever type and place they are stored with."""
+    voxels = np.ascontiguousarray(volume.array, dtype=np.float32)
+    return hashlib.sha256(repr(volume.shape).encode() + voxels.tobytes()).hexdigest()
 
 
 @contextmanager
@@ -248,20 +305,3 @@ def _plain(value: Any) -> Any:
 
 def _changed_meanwhile(path: str | os.PathLike[str]) -> str:
     return f"{shown(path)} was changed by another program since it was opened; open it again and repeat the last mark."
-
-
-def _as_text(data: Mapping[str, Any]) -> bytes:
-    """JSON that a person can read and a version control can compare: a line for each case."""
-
-    def compact(value: Any) -> str:
-        try:
-            return json.dumps(value, ensure_ascii=False, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise DataError("the cohort holds something that JSON cannot; give texts, whole numbers and lists.") from error
-
-    def entry(key: str, value: Any) -> str:
-        if not isinstance(value, list) or not any(isinstance(item, dict) for item in value):
-            return f" {compact(key)}: {compact(value)}"
-        return f" {compact(key)}: [\n" + ",\n".join(f"  {compact(item)}" for item in value) + "\n ]"
-
-    return ("{\n" + ",\n".join(entry(key, value) for key, value in data.items()) + "\n}\n").encode()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,9 +13,7 @@ from ..errors import DataError, WeaksegError
 from ..prompts import ImageLabel, Structure
 from .label_tables import class_index, labels_by_case
 from .names import file_name, shown
-
-MOST_BYTES = 50_000_000
-"""Larger files are refused before they are parsed."""
+from .scribble_codes import FULL_MASK, ScribbleCodes
 
 PARTS = ("training", "validation", "testing")
 STATES = ("unmarked", "marked", "segmented", "reviewed")
@@ -25,7 +21,7 @@ KEYS = (
     "name", "channels", "structures", "image_classes", "slice_axis", "scribble_codes", "folder", "prefer", "units", *PARTS,
     "unpaired_masks",
 )  # fmt: skip
-CASE_KEYS = ("id", "patient", "image", "image_label", "points", "scribble", "label", "state")
+CASE_KEYS = ("id", "patient", "image", "image_label", "points", "scribble", "scribble_codes", "marks", "label", "state")
 
 
 @dataclass(frozen=True)
@@ -44,8 +40,12 @@ class CaseEntry:
         Read from the file or from the table it names.
     points : Path, dict or None
         A points file, or the content of one.
-    scribble, label : Path or None
-        Strokes, and the reference mask.
+    scribble : tuple of Path or None
+        Stroke files: one, or one of each person who drew; the reference mask where that is to be learnt from in full.
+    codes : tuple of ScribbleCodes or None
+        Of each stroke file; None where the cohort file does not state them.
+    label : Path or None
+        The reference mask.
     state : str
         One of `STATES`; where the file does not say, ``"marked"`` if there are marks.
     """
@@ -56,58 +56,34 @@ class CaseEntry:
     images: tuple[Path, ...]
     image_label: ImageLabel | None = None
     points: Path | Mapping[str, Any] | None = None
-    scribble: Path | None = None
+    scribble: tuple[Path, ...] | None = None
+    codes: tuple[ScribbleCodes | None, ...] = ()
     label: Path | None = None
     state: str = "unmarked"
 
 
 @dataclass(frozen=True)
+class MaskEntry:
+    """An unpaired mask, and whose it is; empty where the file does not say."""
+
+    path: Path
+    patient: str = ""
+
+
+@dataclass(frozen=True)
 class CohortFile:
-    """The whole file. The fields are those of `Cohort` and of design; `codes` are the scribbles' (see `scribble_codes`)."""
+    """The whole file. The fields are those of `Cohort`; the codes of strokes are their cases'."""
 
     name: str
     channels: tuple[str, ...]
     structures: tuple[Structure, ...]
     image_classes: tuple[str, ...]
     slice_axis: int
-    codes: tuple[int | None, int | None] | None
     prefer: str | None
     units: str | None
     entries: tuple[CaseEntry, ...]
-    unpaired_masks: tuple[Path, ...]
+    unpaired_masks: tuple[MaskEntry, ...]
     notes: tuple[str, ...]
-
-
-def load_json(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
-    """The object in a cohort file, and the SHA-256 of the file's bytes.
-
-    Raises
-    ------
-    DataError
-        Missing, too large, or not one JSON object.
-    """
-    name = shown(path)
-    try:
-        if os.path.isdir(path):
-            raise DataError(f"{name} is a folder; make a cohort file of it with: weakseg cohort {name}")
-        if os.path.getsize(path) > MOST_BYTES:
-            raise DataError(f"{name} is larger than {MOST_BYTES // 1_000_000} MB and no cohort; choose another file.")
-        with open(path, "rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        data = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse, object_pairs_hook=_no_key_twice)
-    except FileNotFoundError as error:
-        raise DataError(f"{name} does not exist; check the name and the folder.") from error
-    except OSError as error:
-        raise DataError(f"{name} cannot be read; check its rights and the disk.") from error
-    except _TwiceError as error:
-        raise DataError(f"{name} has the key {str(error)[:40]!r} twice in one place; remove one.") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{name} is no JSON (line {error.lineno}, column {error.colno}); correct it there.") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} is no JSON, or it is damaged; correct it or make it again.") from error
-    if not isinstance(data, dict):
-        raise DataError(f"{name} is JSON but no cohort; it holds one object with the keys channels and training.")
-    return data, hashlib.sha256(content).hexdigest()
 
 
 def parse_cohort(data: Mapping[str, Any], path: str | os.PathLike[str]) -> tuple[CohortFile, tuple[str, ...]]:
@@ -122,22 +98,6 @@ def parse_cohort(data: Mapping[str, Any], path: str | os.PathLike[str]) -> tuple
     """
     parser = _Parser(Path(os.path.abspath(path)).parent)
     return parser.parse(data), tuple(parser.faults)
-
-
-class _TwiceError(ValueError):
-    """A key stands twice in one JSON object."""
-
-
-def _refuse(text: str) -> Any:
-    raise ValueError(text)
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _TwiceError(next(key for key in keys if keys.count(key) > 1))
-    return found
 
 
 class _Parser:
@@ -169,7 +129,7 @@ class _Parser:
         if self.slice_axis not in (0, 1, 2) or isinstance(self.slice_axis, bool):
             self.faults.append(f"slice_axis is {self.slice_axis!r}; give the array axis 0, 1 or 2.")
             self.slice_axis = 2
-        codes = self.read_codes(data.get("scribble_codes"))
+        self.codes = self.read_codes(data.get("scribble_codes"))
         entries: list[CaseEntry] = []
         for part in PARTS:
             for number, case in enumerate(self.items(data.get(part, []), part), start=1):
@@ -178,18 +138,20 @@ class _Parser:
                     entries.append(entry)
         if not entries and not self.faults:
             self.faults.append("there are no cases; list them under training, validation or testing.")
-        self.across(entries, data.get("scribble_codes") is not None)
         masks = []
-        for number, text in enumerate(self.items(data.get("unpaired_masks", []), "unpaired_masks"), start=1):
+        for number, item in enumerate(self.items(data.get("unpaired_masks", []), "unpaired_masks"), start=1):
             with self.collecting(f"unpaired mask {number}"):
-                masks.append(self.place(text))
+                masks.append(self.read_mask(item, entries))
+        self.across(entries)
+        self.check_unpaired(entries, masks)
+        if any(None in entry.codes for entry in entries):
+            notes += ("codes of strokes are not stated: our own are meant (0 not marked, 255 background), others are refused.",)
         return CohortFile(
             self.text(data.get("name", "cohort"), "name"),
             self.channels,
             self.structures,
             self.classes,
             self.slice_axis,
-            codes,
             self.choice(data.get("prefer"), "prefer", ("sform", "qform")),
             self.choice(data.get("units"), "units", ("mm", "m", "um")),
             tuple(entries),
@@ -250,24 +212,12 @@ class _Parser:
                 return ()
         return tuple(found)
 
-    def read_codes(self, value: Any) -> tuple[int | None, int | None] | None:
-        """(background, unlabelled) as they stand in the strokes' files; None where the file does not say."""
-        if value is None:
-            return None
-        keys = ("background", "unlabelled")
-        if not isinstance(value, Mapping) or set(value) != set(keys):
-            self.faults.append("scribble_codes needs exactly background and unlabelled; give null to one that is not used.")
-            return None
-        codes = [value[key] for key in keys]
-        used = [code for code in codes if code is not None]
-        if any(isinstance(code, bool) or not isinstance(code, int) for code in used) or len(set(used)) < len(used):
-            self.faults.append("background and unlabelled of scribble_codes are two different whole numbers or null.")
-            return None
-        taken = [structure.name for structure in self.structures if structure.value in used]
-        if taken:
-            self.faults.append(f"scribble_codes uses the value of the structure {taken[0]!r}; a value means one thing.")
-            return None
-        return codes[0], codes[1]
+    def read_codes(self, value: Any, where: str = "") -> ScribbleCodes | None:
+        """What the values of strokes mean; None where the file does not say."""
+        codes = None
+        with self.collecting(where):
+            codes = None if value is None else ScribbleCodes.from_json(value, self.structures)
+        return codes
 
     # -- paths --------------------------------------------------------------------------------------------------------
 
@@ -306,11 +256,12 @@ class _Parser:
         self.unknown(data, CASE_KEYS, name)
         before = len(self.faults)
         images, points = self.read_images(data.get("image"), name), data.get("points")
-        places: dict[str, Path | None] = {"points": None, "scribble": None, "label": None}
+        places: dict[str, Path | None] = {"points": None, "label": None}
         for key in places:
             if data.get(key) is not None and not (key == "points" and isinstance(points, Mapping)):
                 with self.collecting(name):
                     places[key] = self.place(data[key])
+        strokes = self.read_strokes(data, places["label"], part, name)
         label = None
         if data.get("image_label") is not None:
             with self.collecting(name):
@@ -318,7 +269,7 @@ class _Parser:
         state = self.choice(data.get("state"), f"state of {name}", STATES)
         if len(self.faults) > before and not images:
             return None
-        marked = label is not None or any(data.get(key) is not None for key in ("points", "scribble"))
+        marked = label is not None or any(data.get(key) is not None for key in ("points", "scribble", "marks"))
         patient = name if data.get("patient") is None else self.text(data["patient"], f"patient of {name}")
         return CaseEntry(
             part,
@@ -327,7 +278,8 @@ class _Parser:
             images,
             label,
             points if isinstance(points, Mapping) else places["points"],
-            places["scribble"],
+            tuple(path for path, _ in strokes) or None,
+            tuple(codes for _, codes in strokes),
             places["label"],
             state or ("marked" if marked else "unmarked"),
         )
@@ -343,6 +295,41 @@ class _Parser:
             with self.collecting(name):
                 places.append(self.place(text))
         return tuple(places) if len(places) == len(texts) else ()
+
+    def read_strokes(
+        self, data: Mapping[str, Any], label: Path | None, part: str, name: str
+    ) -> list[tuple[Path, ScribbleCodes | None]]:
+        """Stroke files with their codes: the case's own, else the cohort's."""
+        stated, scribble = data.get("scribble_codes"), data.get("scribble")
+        if self.choice(data.get("marks"), f"marks of {name}", ("mask",)) is not None:
+            if scribble is not None or data.get("label") is None:
+                self.faults.append(f"marks of {name} is mask: it needs a label to learn from, and no scribble beside it.")
+            elif part == "validation":  # weights that a mask has chosen are scored too well by masks
+                self.faults.append(
+                    f"{name} is for validation, where masks choose nothing; move it to training or give it strokes."
+                )
+            return [] if label is None else [(label, FULL_MASK)]
+        texts = scribble if isinstance(scribble, list) else [] if scribble is None else [scribble]
+        each = stated if isinstance(stated, list) else [stated] * len(texts)
+        if scribble == [] or len(each) != len(texts) or (stated is not None and not texts):
+            self.faults.append(
+                f"{name} has {len(texts)} files of scribbles; give scribble_codes for all of them or one for each."
+            )
+            return []
+        found: list[tuple[Path, ScribbleCodes | None]] = []
+        for text, codes in zip(texts, each, strict=True):
+            with self.collecting(name):
+                found.append((self.place(text), self.read_codes(codes, name) or self.codes))
+        return found
+
+    def read_mask(self, item: Any, entries: Sequence[CaseEntry]) -> MaskEntry:
+        """An unpaired mask: its path, or an object that says whose it is too; a case's own mask is of its patient."""
+        data = item if isinstance(item, Mapping) else {"mask": item}
+        self.unknown(data, ("mask", "patient"), "an unpaired mask")
+        path = self.place(data.get("mask"))
+        owner = next((entry.patient for entry in entries if entry.label == path), "")
+        stated = data.get("patient")
+        return MaskEntry(path, owner if stated is None else self.text(stated, "patient of an unpaired mask"))
 
     def read_image_label(self, value: Any, name: str) -> ImageLabel | None:
         if len(self.classes) < 2:
@@ -372,7 +359,7 @@ class _Parser:
             label = class_index(value, self.classes, "image_label")
         return ImageLabel(self.classes, label, self.slice_axis)
 
-    def across(self, entries: Sequence[CaseEntry], codes_stated: bool) -> None:
+    def across(self, entries: Sequence[CaseEntry]) -> None:
         """What can only be seen over all cases."""
         seen: set[str] = set()
         homes: dict[str, str] = {}
@@ -383,17 +370,22 @@ class _Parser:
             home = homes.setdefault(entry.patient, entry.part)
             if home != entry.part:
                 self.faults.append(f"patient {entry.patient} is in {home} and in {entry.part} ({entry.id}); choose one part.")
-        drawn = [entry.id for entry in entries if entry.scribble is not None]
-        if drawn and not codes_stated:
-            self.faults.append(
-                f"there are scribbles ({drawn[0]} ...): state in scribble_codes which values are background and unlabelled "
-                "(255 and 0 in files of this package)."
-            )
         needs = next((entry.id for entry in entries if entry.points is not None or entry.scribble or entry.label), None)
         if needs is not None and not self.structures:
             self.faults.append(
                 f"{needs} has points, scribbles or a mask, but structures is empty; name them with their values."
             )
+
+    def check_unpaired(self, entries: Sequence[CaseEntry], masks: Sequence[MaskEntry]) -> None:
+        """A mask is unpaired if no strokes of its patient are learnt from, and nobody is tested who gave one."""
+        for mask in masks:
+            for entry in entries:
+                if mask.patient == entry.patient and (entry.part != "training" or entry.scribble is not None):
+                    what = "has strokes" if entry.part == "training" else f"is in {entry.part}"
+                    self.faults.append(
+                        f"unpaired mask {shown(mask.path)} is of patient {mask.patient}, who {what} ({entry.id}); leave it out."
+                    )
+                    break
 
 
 def _is_absolute(text: str) -> bool:

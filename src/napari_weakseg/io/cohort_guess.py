@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..errors import DataError, PromptError, WeaksegError
+from ..errors import DataError, PromptError
 from .cohort_layout import FoundCase, Layout, layout_of
+from .cohort_structures import dataset_of, few, structures_of, values_of
 from .label_tables import CASE_COLUMNS, CLASS_COLUMNS, SLICE_COLUMNS, Table, read_table
 from .names import shown
-from .nifti import read_mask
-
-MASKS_READ = 25
-"""So many masks and scribbles are opened to see which values they hold."""
+from .scribble_codes import in_words, question
 
 _PATIENT_COLUMNS = ("patient", "patient_id", "subject", "subject_id")
 _NEGATIVE = {
@@ -44,7 +39,7 @@ def guess_cohort(
     *,
     output: str | os.PathLike[str] | None = None,
     class_column: str | None = None,
-    codes: dict[str, int | None] | None = None,
+    codes: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Find images, masks, scribbles, points and label tables, and put them together as cases.
 
@@ -60,7 +55,7 @@ def guess_cohort(
     class_column : str, optional
         Column of the label table that holds the classes.
     codes : dict, optional
-        ``{"background": value, "unlabelled": value}`` of the scribbles.
+        ``{"background": value, "unlabelled": value}`` of the scribbles, as ``scribble_codes`` of a cohort file.
 
     Returns
     -------
@@ -89,7 +84,7 @@ def guess_cohort(
     data: dict[str, Any] = {
         "name": root.name or "cohort",
         "channels": list(channels),
-        "structures": _structures(kept, layout, notes),
+        "structures": structures_of(kept, layout, codes, notes),
         "image_classes": list(tables.classes),
         "slice_axis": 2,
     }
@@ -110,7 +105,7 @@ def _channels(layout: Layout, notes: list[str]) -> tuple[tuple[str, ...], list[F
     shared = set.intersection(*names)
     if not shared and all(len(images) == 1 for images in names):
         kinds = sorted(set.union(*names))
-        notes.append(f"every case has one image, under several names ({_few(kinds)}); they are taken for one channel.")
+        notes.append(f"every case has one image, under several names ({few(kinds)}); they are taken for one channel.")
         for case in layout.cases:
             case.images = {"image": next(iter(case.images.values()))}
         return ("image",), layout.cases
@@ -129,13 +124,13 @@ def _channels(layout: Layout, notes: list[str]) -> tuple[tuple[str, ...], list[F
             case.images = {new: case.images[old] for new, old in zip(channels, order, strict=True)}
             kept.append(case)
     if channels != ("image",):
-        notes.append(f"the channels are {_few(channels)}.")
+        notes.append(f"the channels are {few(channels)}.")
     return channels, kept
 
 
 def _channel_names(names: list[str], layout: Layout, notes: list[str]) -> list[str]:
     """nnU-Net's numbers become the names that its ``dataset.json`` gives them."""
-    data = _dataset(layout)
+    data = dataset_of(layout)
     given = data.get("channel_names", data.get("modality"))
     if not isinstance(given, dict) or not all(name.isdigit() and len(name) == 4 for name in names):
         if names == ["image"] and isinstance(given, dict) and len(given) > 1:
@@ -145,72 +140,6 @@ def _channel_names(names: list[str], layout: Layout, notes: list[str]) -> list[s
         return names
     new = [str(given.get(str(int(name)), name)) for name in names]
     return new if len(set(new)) == len(new) else names
-
-
-def _dataset(layout: Layout) -> dict[str, Any]:
-    if layout.dataset is None or layout.dataset.stat().st_size > 5_000_000:
-        return {}
-    try:
-        data = json.loads(layout.dataset.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _structures(cases: list[FoundCase], layout: Layout, notes: list[str]) -> list[dict[str, Any]]:
-    masks = [case.masks[0] for case in cases if len(case.masks) == 1] + layout.unpaired_masks
-    values = _values(masks) - {0}
-    names = _dataset_labels(layout)
-    source = "the masks"
-    if not masks:
-        names = _names_in_points(cases)
-        values, source = set(names), "the points"
-    if not values:
-        return []
-    found = [{"name": names.get(value, f"structure {value}"), "value": value} for value in sorted(values)]
-    listed = _few([f"{structure['value']} = {structure['name']}" for structure in found])
-    part = f" (the first {MASKS_READ} were opened)" if len(masks) > MASKS_READ else ""
-    unnamed = "" if set(names) >= values else "; their names stand in no file, correct them under structures"
-    notes.append(f"{source} hold the structures {listed}{part}{unnamed}.")
-    return found
-
-
-def _dataset_labels(layout: Layout) -> dict[int, str]:
-    labels = _dataset(layout).get("labels")
-    names: dict[int, str] = {}
-    for one, other in labels.items() if isinstance(labels, dict) else ():
-        name, value = (
-            (other, one) if str(one).isdigit() else (one, other)
-        )  # decathlon writes value: name, nnU-Net v2 name: value
-        if str(value).isdigit() and isinstance(name, str):
-            names[int(value)] = name
-    return names
-
-
-def _names_in_points(cases: list[FoundCase]) -> dict[int, str]:
-    """Structures as our own points files name them."""
-    names: dict[int, str] = {}
-    for case in cases:
-        for path in case.points[:1]:
-            try:
-                data = json.loads(path.read_bytes()) if path.suffix == ".json" and path.stat().st_size < 5_000_000 else None
-            except (OSError, ValueError, RecursionError):
-                data = None
-            entries = data.get("structures") if isinstance(data, dict) else None
-            for number, entry in enumerate(entries if isinstance(entries, list) else [{"name": "lesion"}], start=1):
-                if isinstance(entry, dict) and isinstance(entry.get("value", number), int):
-                    names.setdefault(entry.get("value", number), str(entry.get("name", f"structure {number}")))
-    return names
-
-
-def _values(paths: list[Path]) -> set[int]:
-    values: set[int] = set()
-    for path in paths[:MASKS_READ]:
-        try:
-            values |= {int(value) for value in np.unique(read_mask(path).array)}
-        except WeaksegError:
-            continue  # a damaged mask is for `check_cohort` to report, with all the others
-    return values
 
 
 class _Tables:
@@ -236,7 +165,7 @@ class _Tables:
             if self.labels or len(columns) != 1:
                 refused.append(shown(path))
                 if columns and not self.labels:
-                    notes.append(f"{shown(path)} may hold classes in {_few(columns)}: choose a column with --class-column.")
+                    notes.append(f"{shown(path)} may hold classes in {few(columns)}: choose a column with --class-column.")
                 continue
             self._take_labels(table, rows, columns[0], path, notes)
         if class_column is not None and not self.labels:
@@ -275,9 +204,7 @@ class _Tables:
             values = [index[line[column]] for line in lines]
             self.labels[case] = values if counted else self.classes[values[0]]
         kind = "one per slice" if counted else "one per volume"
-        listed = _few(
-            [f"{value} = {name}" if value != name else value for value, name in zip(found, self.classes, strict=True)]
-        )
+        listed = few([f"{value} = {name}" if value != name else value for value, name in zip(found, self.classes, strict=True)])
         notes.append(f"image-level labels ({kind}) are in {shown(path)}, column {column!r}: {listed}.")
         notes.append(f"{self.classes[0]!r} is taken for what is without a finding: it has to be the first of image_classes.")
         if incomplete:
@@ -322,21 +249,21 @@ def _patients(cases: list[FoundCase], tables: _Tables, notes: list[str]) -> dict
         return {}
     example = [case for case, patient in found.items() if patient == several[0]]
     notes.append(
-        f"{len(set(found.values()))} patients were taken from {source}, for example {_few(example)} are of {several[0]}; "
+        f"{len(set(found.values()))} patients were taken from {source}, for example {few(example)} are of {several[0]}; "
         "they stay in one fold."
     )
     return found
 
 
-def _tell_codes(cases: list[FoundCase], codes: dict[str, int | None] | None, notes: list[str]) -> None:
+def _tell_codes(cases: list[FoundCase], codes: dict[str, Any] | None, notes: list[str]) -> None:
     if codes is not None:
         return
-    values = sorted(_values([case.scribbles[0] for case in cases if case.scribbles]))
-    listed = _few([str(value) for value in values])
-    notes.append(
-        f"the scribbles hold the values {listed}; which is a background stroke and which is unlabelled stands in no file: "
-        'state it as "scribble_codes": {"background": ..., "unlabelled": ...}.'
-    )
+    values = values_of([path for case in cases for path in case.scribbles])
+    if values:
+        notes.append(
+            f"the scribbles hold {in_words(values)}; which value is a background stroke and which is unlabelled stands in no "
+            f"file: state scribble_codes{question(values)}."
+        )
 
 
 def _set_folder(data: dict[str, Any], root: Path, target: Path) -> None:
@@ -357,16 +284,20 @@ def _entry(
     for key, paths in (("points", case.points), ("scribble", case.scribbles), ("label", case.masks)):
         if len(paths) == 1:
             entry[key] = _relative(paths[0], base)
+        elif paths and key == "scribble":
+            entry[key] = [_relative(path, base) for path in paths]
+            names = few([shown(path) for path in paths])
+            notes.append(f"{case.id} has {len(paths)} files of scribbles ({names}): they are joined, as of several people.")
         elif paths:
             notes.append(
-                f"{case.id} has {len(paths)} files that may be its {key} ({_few([shown(path) for path in paths])}): name one."
+                f"{case.id} has {len(paths)} files that may be its {key} ({few([shown(path) for path in paths])}): name one."
             )
     return entry
 
 
 def _tell_rest(cases: list[FoundCase], data: dict[str, Any], tables: _Tables, notes: list[str]) -> None:
     for key, words in (("points", "extreme points"), ("scribbles", "scribbles"), ("masks", "a reference mask")):
-        count = sum(len(getattr(case, key)) == 1 for case in cases)
+        count = sum(len(getattr(case, key)) == 1 or (key == "scribbles" and bool(case.scribbles)) for case in cases)
         if count:
             only = ", which is read for evaluation only" if key == "masks" else ""
             notes.append(f"{_counted(count, 'case has', 'cases have')} {words}{only}.")
@@ -388,8 +319,3 @@ def _relative(path: Path, base: Path) -> str:
 
 def _counted(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
-
-
-def _few(names: Any, limit: int = 6) -> str:
-    names = [str(name) for name in names]
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
