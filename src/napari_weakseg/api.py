@@ -27,6 +27,7 @@ from .volume import Volume
 if TYPE_CHECKING:
     import os
 
+    from .method import Checkpoints
     from .recipe import Recipe
 
 Prompts = ExtremePoints | Scribbles | ImageLabel
@@ -88,11 +89,18 @@ def segment(
 
 
 def steps(
-    case: Case, *, method: str = DEFAULT, recipe: Recipe | None = None, weights: Weights | None = None
+    case: Case,
+    *,
+    method: str = DEFAULT,
+    recipe: Recipe | None = None,
+    weights: Weights | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Generator[Step, None, Result]:
     """Like `segment`, step by step: yields each `Step` of the fit and returns the `Result`.
 
-    Whoever drives it may stop after any step; then nothing is returned, and the last preview is the last good mask.
+    Whoever drives it may stop after any step; then nothing is returned, and the last preview is the last good mask. With
+    `checkpoints` the fit leaves its state there as it goes, and goes on from their latest one; the record then says that it
+    cannot be replayed.
     """
     room = get_method(method if weights is None else weights.method)
     recipe = recipe or room.recipe_class.from_preset("laptop")
@@ -104,9 +112,9 @@ def steps(
         *case.volume.notes,
         *(note for marks in (case.points, case.scribbles) if marks is not None for note in marks.notes),
     ]
-    fitted = weights is None
+    fitted = weights is None and (checkpoints is None or checkpoints.latest() is None)
     if weights is None:
-        fit = room.fit([case], recipe, None)
+        fit = room.fit([case], recipe, None, checkpoints=checkpoints)
         with closing(fit):
             while True:
                 try:

@@ -95,6 +95,39 @@ def doubtful_places(
     return sorted(planes, key=lambda place: -place.doubt)[:count]
 
 
+def slice_doubt(probability: NDArray[np.floating[Any]], mask: NDArray[np.bool_], *, axis: int) -> NDArray[np.float32]:
+    """How doubtful each slice across an axis is, from 0 to below 1: its doubtful area beside the area of its mask.
+
+    Parameters
+    ----------
+    probability : ndarray, shape (i, j, k)
+        Of any structure, on a box.
+    mask : ndarray of bool, shape (i, j, k)
+        The mask in view.
+    axis : int
+        Array axis along which slices are counted.
+
+    Returns
+    -------
+    ndarray, shape (slices,), float32
+        d / (d + m + a): d the doubt of its voxels (small ones left out), m its mask and a the mean mask of the slices that
+        have one, so that specks in empty slices weigh little.
+    """
+    rest = tuple(n for n in range(3) if n != axis)
+    doubt = voxel_doubt(probability)
+    doubt[doubt < 0.2] = 0
+    line = doubt.sum(axis=rest, dtype=np.float64)
+    area = np.count_nonzero(mask, axis=rest).astype(np.float64)
+    usual = area[area > 0].mean() if area.any() else 1.0
+    return np.asarray(line / (line + area + usual), dtype=np.float32)
+
+
+def doubtful_slices(doubt: NDArray[np.floating[Any]], *, count: int = 12) -> list[int]:
+    """The slices to look at, the most doubtful first; those below a quarter of the worst are nothing to look at."""
+    order = np.argsort(-doubt, kind="stable")[:count]
+    return [int(index) for index in order if doubt[index] > 0.25 * doubt.max()]
+
+
 def _densest(doubt: NDArray[np.float32], axis: int, at: int) -> tuple[int, int, int]:
     """The voxel of a plane round which most of its doubt lies."""
     plane = ndimage.uniform_filter(np.take(doubt, at, axis=axis), 5, mode="constant")

@@ -6,7 +6,7 @@ They are found by what their metadata say, not by name, so that renaming a layer
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from .session import Document, ObjectKey, directions_of
 from .strokes import painted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Layer, Points
@@ -94,6 +94,10 @@ class Companions:
         The layer cannot be used as a volume.
     """
 
+    NAMES: ClassVar[Mapping[str, str]] = NAMES
+    ROLES: ClassVar[Mapping[str, str]] = {}
+    """What metadata call a role, where that is not its own name: layers that two kinds of companions must not share."""
+
     def __init__(self, viewer: ViewerModel, image: Image) -> None:
         self.viewer = viewer
         self.image = image
@@ -109,19 +113,24 @@ class Companions:
         fallback = None
         for layer in self.viewer.layers:
             kept = layer.metadata.get(KEY, {})
-            if kept.get("role") == role:
+            if kept.get("role") == self.ROLES.get(role, role):
                 if kept.get("of") == own:
                     return layer
-                by_name = "of" not in kept and layer.name == f"{self.image.name} {NAMES[role]}"
+                by_name = "of" not in kept and layer.name == f"{self.image.name} {self.NAMES[role]}"
                 if by_name and layer.data.shape == self.image.data.shape:
                     fallback = layer  # one that the reader made, for example a mask that was saved earlier
         return fallback
 
     def _metadata(self, role: str, document: Document) -> dict[str, Any]:
-        return describe(self.volume, role=role, of=str(self.image.unique_id), structures=document.structures)
+        own = self.ROLES.get(role, role)
+        return describe(self.volume, role=own, of=str(self.image.unique_id), structures=document.structures)
 
     def _options(self, role: str, document: Document) -> dict[str, Any]:
-        return {**self.grid.placement, "name": f"{self.image.name} {NAMES[role]}", "metadata": self._metadata(role, document)}
+        return {
+            **self.grid.placement,
+            "name": f"{self.image.name} {self.NAMES[role]}",
+            "metadata": self._metadata(role, document),
+        }
 
     def _labels(self, role: str, document: Document, **options: Any) -> Labels:
         layer = self.find(role)
@@ -131,10 +140,15 @@ class Companions:
             layer = self.viewer.add_labels(empty, **{**self._options(role, document), **options})
             self._coloured.pop(role, None)
             self._tidy(active)
-        if self._coloured.get(role) != document.structures:  # napari maps all values anew
-            layer.colormap = colours(document.structures)
-            self._coloured[role] = document.structures
+        seen = self.seen(role, document)
+        if self._coloured.get(role) != seen:  # napari maps all values anew
+            layer.colormap = colours(seen)
+            self._coloured[role] = seen
         return layer
+
+    def seen(self, role: str, document: Document) -> tuple[Structure, ...]:
+        """The structures in the colours that they have in a layer."""
+        return document.structures
 
     def _tidy(self, active: Layer | None) -> None:
         """Keep the points on top and the layer that was active so: a new layer must not take the clicks."""

@@ -11,6 +11,7 @@ from ..io.names import without_suffix
 from ..io.nifti_write import export_notes, source_now, write_mask
 from ..io.records import write_record
 from ..io.scribbles import write_scribbles
+from ..prompts import BACKGROUND_STROKE
 from .proposals import standing
 
 if TYPE_CHECKING:
@@ -76,6 +77,30 @@ class Save:
             if self.scribbles is not None
             else f"saved {written.name} and {beside}.{notes}"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class WriteStrokes:
+    """Strokes to be written, in our codes, as they were when it was made."""
+
+    scribbles: Scribbles
+    image: Volume
+    path: Path
+
+    def write(self) -> str:
+        """Write them as NIfTI on the image's grid; returns a sentence.
+
+        Raises
+        ------
+        WeaksegError
+            The target cannot be written, or is the image itself.
+        """
+        path = self.path
+        if not path.name.lower().endswith((".nii", ".nii.gz")):
+            path = path.with_name(f"{path.name}.nii.gz")
+        written = write_scribbles(self.scribbles, self.image, path)
+        names = ", ".join(f"{structure.value} {structure.name}" for structure in self.scribbles.structures)
+        return f"saved {written.name}: 0 not marked, {names}, {BACKGROUND_STROKE} background."
 
 
 def record_of(mask: Volume, image: Volume, history: History) -> dict[str, Any]:

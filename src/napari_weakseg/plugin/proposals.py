@@ -23,6 +23,25 @@ ACCEPTED = "accepted"
 
 
 @dataclass(frozen=True, eq=False)
+class SliceDoubt:
+    """How doubtful each slice is.
+
+    Parameters
+    ----------
+    axis : int
+        Array axis along which slices are counted.
+    values : ndarray, shape (slices,), float32
+        0 to 1, in file order.
+    by : str
+        Who doubts: ``"discriminator"`` or ``"mask"``.
+    """
+
+    axis: int
+    values: NDArray[np.float32]
+    by: str = "mask"
+
+
+@dataclass(frozen=True, eq=False)
 class Proposal:
     """A mask that is shown and not yet accepted.
 
@@ -42,6 +61,10 @@ class Proposal:
         What the user should know of it.
     probability : ndarray, shape (i, j, k), float32, or None
         Of any structure on that box, for the doubt.
+    slices : SliceDoubt or None
+        How doubtful each slice is, where somebody judged slices.
+    maps : dict of str to ndarray, shape (I, J, K), float32
+        What more there is to look at, for example how far attention gates are open.
     """
 
     objects: tuple[ObjectKey, ...]
@@ -51,6 +74,8 @@ class Proposal:
     record: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     probability: NDArray[np.float32] | None = None
+    slices: SliceDoubt | None = None
+    maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @classmethod
     def from_preview(cls, preview: Preview, objects: tuple[ObjectKey, ...], stage: str) -> Proposal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -44,7 +45,13 @@ class Stroke(NamedTuple):
 
     def to_json(self) -> list[Any]:
         """JSON values for the journal."""
-        return [*self.object, self.code, base64.b64encode(zlib.compress(self.voxels, 6)).decode()]
+        return [*self.object, self.code, _packed(self.voxels)]
+
+
+@lru_cache(maxsize=512)
+def _packed(voxels: bytes) -> str:
+    """Written down after every action, so not packed anew each time."""
+    return base64.b64encode(zlib.compress(voxels, 6)).decode()
 
 
 def stroke_from_json(data: Sequence[Any], key: ObjectKey) -> Stroke:
