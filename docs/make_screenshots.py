@@ -133,16 +133,16 @@ def points_pictures() -> None:
     for coordinate in bench.layers.grid.points_to_layer(six)[4:]:
         points.add(coordinate)
         QTest.qWait(100)
-    wait_for(lambda: bench.proposals and panel.run is None)
+    wait_for(lambda: bench.proposals and panel.runs.idle)
     bench.layers.jump(np.round(middle))
     QTest.qWait(300)
     shoot(viewer, "first_mask.png")
     correct(viewer, panel, six)
     panel.form.container["max_seconds"].value = SECONDS
-    panel.refine()
-    wait_for(lambda: panel._progress is not None and panel._progress.share > 0.55)
+    panel.runs.refine()
+    wait_for(lambda: panel.runs.progress is not None and panel.runs.progress.share > 0.55)
     shoot(viewer, "refining.png")
-    wait_for(lambda: panel.run is None)
+    wait_for(lambda: panel.runs.idle)
     panel.accept()
     panel.view.measures.expand(animate=False)
     panel.refresh()
@@ -170,7 +170,7 @@ def correct(viewer: napari.Viewer, panel: object, six: np.ndarray) -> None:
             for place in np.linspace(line[0], line[1], 13):
                 strokes.paint(tuple(np.round(place)), strokes.selected_label)
         panel.take_strokes()  # type: ignore[attr-defined]
-        wait_for(lambda: panel.run is None)  # type: ignore[attr-defined]
+        wait_for(lambda: panel.runs.idle)  # type: ignore[attr-defined]
     QTest.qWait(300)
     shoot(viewer, "correction.png")
     view.doubt_box.click()
@@ -183,7 +183,7 @@ def correct(viewer: napari.Viewer, panel: object, six: np.ndarray) -> None:
     view.doubt_box.click()
     panel.undo()  # type: ignore[attr-defined]
     panel.undo()  # type: ignore[attr-defined]
-    wait_for(lambda: panel.run is None)  # type: ignore[attr-defined]
+    wait_for(lambda: panel.runs.idle)  # type: ignore[attr-defined]
     panel.place_points()  # type: ignore[attr-defined]
     bench.layers.jump(middle.astype(float))
     QTest.qWait(300)

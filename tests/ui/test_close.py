@@ -20,7 +20,7 @@ import platformdirs
 from pathlib import Path
 methods._modules = lambda: {{"simple_propagation": "ellipsoid_method", "ellipsoid": "ellipsoid_method"}}
 platformdirs.user_state_path = lambda *a, **k: Path({state!r})
-import napari_weakseg.plugin.panels.extreme_points as panels
+import napari_weakseg.plugin.panels.mask_panel as panels
 panels._warm_up = lambda: None
 from qtpy.QtCore import QTimer
 from qtpy.QtTest import QTest
@@ -44,9 +44,9 @@ for coordinate in panel.bench.layers.grid.points_to_layer(simulate_points(mask))
 CLOSE = """
 panel.form.container["steps"].value = 1000
 QTest.qWait(500)
-panel.refine()
+panel.runs.refine()
 QTest.qWait(500)
-assert panel.run is not None
+assert panel.runs.run is not None
 print("closing", flush=True)
 QTimer.singleShot(100, lambda: viewer.window._qt_window.close())
 napari.run()
@@ -55,7 +55,7 @@ print("ended", flush=True)
 KILL = """
 for _ in range(200):
     QTest.qWait(20)
-    if panel.bench.standing() and panel.run is None:
+    if panel.bench.standing() and panel.runs.run is None:
         break
 panel.accept()
 QTest.qWait(50)

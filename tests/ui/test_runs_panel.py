@@ -75,20 +75,20 @@ def test_the_window_stays_alive_while_the_real_method_learns(hands, monkeypatch)
     hands.place_all(panel, mask)
     hands.idle(panel, timeout=60000)
     panel.form.container["max_seconds"].value = 4
-    panel.refine()
+    panel.runs.refine()
     hands.idle(panel, timeout=60000)  # loads torch once
     longest = []
     while len(longest) < 3 and (not longest or min(longest) >= 0.2):
         gaps = Gaps()
-        panel.refine()
+        panel.runs.refine()
         hands.idle(panel, timeout=60000)
         longest.append(gaps.stop())
     assert [p.stage for p in panel.bench.standing()] == [REFINED]
     assert panel.bench.standing()[0].record["method"] == "simple_propagation"
     assert min(longest) < 0.2, f"the window did not answer for {1000 * min(longest):.0f} ms"
     panel.form.container["max_seconds"].value = 60
-    panel.refine()
-    hands.qtbot.waitUntil(lambda: panel._progress is not None, timeout=20000)
+    panel.runs.refine()
+    hands.qtbot.waitUntil(lambda: panel.runs.progress is not None, timeout=20000)
     started = time.perf_counter()
     hands.press(panel.view.cancel_button)
     hands.qtbot.wait(1)
@@ -132,10 +132,10 @@ def test_cancel_before_the_first_step_leaves_the_first_mask(hands, ready):
 
 def test_a_second_press_starts_no_second_run(hands, ready):
     _hold()
-    ready.refine()
-    first = ready.run
-    ready.refine()
-    assert ready.run is first
+    ready.runs.refine()
+    first = ready.runs.run
+    ready.runs.refine()
+    assert ready.runs.run is first
     ellipsoid_method.gates["hold"].set()
     hands.idle(ready)
 
@@ -162,7 +162,7 @@ def test_a_wrong_setting_is_said_and_nothing_starts(hands, ready):
     ready.form.container["steps"].max = 10**6
     ready.form.container["steps"].value = 5000
     hands.press(ready.view.refine_button)
-    assert ready.run is None
+    assert ready.runs.run is None
     assert "5000" in ready.view.message.text()
 
 
@@ -194,7 +194,7 @@ def test_points_edited_during_a_run_do_not_get_its_result(hands, ready):
     _hold()
     hands.press(ready.view.refine_button)
     hands.qtbot.wait(50)
-    job = ready.run.job
+    job = ready.runs.run.job
     before = job.case.points.points.copy()
     points = ready.bench.layers.find("points")
     moved = points.data.copy()
@@ -211,7 +211,7 @@ def test_closing_the_panel_ends_its_run_and_gives_the_keys_back(hands, ready):
     _hold()
     hands.press(ready.view.refine_button)
     hands.qtbot.wait(50)
-    run = ready.run
+    run = ready.runs.run
     dock = ready.parent()
     hands.viewer.window.remove_dock_widget(dock)
     hands.qtbot.wait(100)

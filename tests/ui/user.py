@@ -112,5 +112,5 @@ class Hands:
 
     def idle(self, panel, timeout=60000):
         """Until no run is under way."""
-        self.qtbot.waitUntil(lambda: panel.run is None and panel._after_run == "", timeout=timeout)
+        self.qtbot.waitUntil(lambda: panel.runs.idle, timeout=timeout)
         self.qtbot.wait(20)

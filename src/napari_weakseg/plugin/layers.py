@@ -100,6 +100,13 @@ class Grid:
 # -- volume -> layer ------------------------------------------------------------------------
 
 
+def images_in(viewer: ViewerModel) -> list[Layer]:
+    """The viewer's images; maps that we drew over one are none."""
+    from napari.layers import Image
+
+    return [x for x in viewer.layers if isinstance(x, Image) and x.metadata.get(KEY, {}).get("role") != "map"]
+
+
 def describe(volume: Volume, *, role: str = "image", **more: Any) -> dict[str, Any]:
     """What a layer's metadata keep of a volume, so that an export can restore it."""
     header = None if volume.header is None else asdict(volume.header)

@@ -41,5 +41,5 @@ def give_points(panel: Any, image: Any, points: ArrayLike) -> None:
         return
     bench = panel.bench
     if bench.act("points of a heatmap", with_object(bench.document, points, bench.layers.volume.shape)):
-        panel.first_mask()
+        panel.runs.first_mask()
     panel.refresh()

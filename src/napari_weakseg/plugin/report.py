@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from ..volume import Volume
     from .cohort_jobs import News
     from .heatmap_desk import HeatmapDesk
+    from .mask_runs import Progress, Run
     from .session import Document, Job, Session
     from .workbench import Workbench
-    from .workers import Progress, Run
 
 
 def image_line(session: Session) -> str:

@@ -1,37 +1,21 @@
-"""A fit in a worker thread: progress, cancel, and one sentence for whatever goes wrong."""
+"""Work in a thread of its own: news, cancel, and one sentence for whatever goes wrong."""
 
 from __future__ import annotations
 
 import logging
 import time
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WeaksegError
-from .proposals import FIRST, REFINED, Proposal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from ..method import Step
-    from .session import Document, Job
 
 _PAUSE_MS = 50
 log = logging.getLogger("napari_weakseg")
-
-
-@dataclass(frozen=True, eq=False)
-class Progress:
-    """Where a run stands, ready to be shown."""
-
-    stage: str
-    index: int
-    total: int
-    share: float
-    seconds_left: float | None
-    proposal: Proposal | None
-    note: str = ""
 
 
 def _nothing(_: Any) -> None:
@@ -148,64 +132,6 @@ class Task:
         self.ended(self)
 
 
-@dataclass
-class Listener:
-    """Whom a run tells; all are called in the GUI thread, and none after `Run.cancel`, but for `ended`."""
-
-    progressed: Callable[[Progress], None] = _nothing
-    done: Callable[[Proposal], None] = _nothing
-    failed: Callable[[str], None] = _nothing
-    ended: Callable[[Run], None] = _nothing
-
-
-@dataclass(repr=False)
-class Run:
-    """One job of the extreme points panel as a `Task`."""
-
-    job: Job
-    listener: Listener
-    stage: str = REFINED
-    _task: Task | None = None
-
-    def start(self) -> None:
-        """Begin; returns at once."""
-        tell = self.listener
-        name = f"the {self.stage} mask"
-        self._task = Task(name, self._steps(), tell.progressed, tell.done, tell.failed, lambda _: tell.ended(self), _join)
-        self._task.start()
-
-    def cancel(self) -> None:
-        """Report nothing more but the last mask that came, and end at the next step."""
-        if self._task is not None:
-            self._task.cancel()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether nothing more will be reported."""
-        return self._task is not None and self._task.cancelled
-
-    def still_of(self, document: Document) -> bool:
-        """Whether every object of the run still has the marks that the run saw."""
-        return self.job.still_of(document)
-
-    def _steps(self) -> Generator[Progress, None, Proposal]:
-        from ..api import steps
-
-        started = time.monotonic()
-        with closing(steps(self.job.case, method=self.job.method, recipe=self.job.recipe)) as running:
-            while True:
-                try:
-                    step = next(running)
-                except StopIteration as stop:
-                    return Proposal.from_result(stop.value, self.job.objects, self.stage)
-                yield self._told(step, time.monotonic() - started)
-
-    def _told(self, step: Step, elapsed: float) -> Progress:
-        proposal = None if step.preview is None else Proposal.from_preview(step.preview, self.job.objects, _stage(step.stage))
-        left = seconds_left(step.progress, elapsed, float(self.job.recipe.max_seconds))
-        return Progress(step.stage, step.index, step.total, share_of(step), left, proposal, step.note)
-
-
 def share_of(step: Step) -> float:
     """Share of the whole fit that is done, 0 to 1."""
     return min(max(float(step.progress), 0.0), 1.0)
@@ -219,24 +145,15 @@ def seconds_left(progress: float, elapsed: float, limit: float) -> float | None:
     return min(left, limit - elapsed) if limit > elapsed else left
 
 
-def _join(kept: Progress, newer: Progress) -> Progress:
-    """The newer progress, with the mask of the one before where it brings none."""
-    return newer if newer.proposal else replace(newer, proposal=kept.proposal)
-
-
-def _stage(stage: str) -> str:
-    return FIRST if stage == FIRST else REFINED
-
-
-def sentence(error: BaseException) -> str:
-    """One sentence for the user."""
+def sentence(error: BaseException, what: str = "the run failed", kept: str = "the mask so far is kept") -> str:
+    """One sentence for the user; `what` happened and what is `kept` are said of an error that is not ours."""
     if isinstance(error, WeaksegError):
         return str(error)
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return "there is not enough memory for this run; crop the image or choose a smaller patch in Settings."
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return "the run was interrupted; start it again."
-    return f"the run failed ({type(error).__name__}); the details are in the log, the mask so far is kept."
+    return f"{what} ({type(error).__name__}); {kept}, the log says more."
 
 
 def in_background(

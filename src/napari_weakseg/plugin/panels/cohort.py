@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from ...errors import WeaksegError
 from ...io.cohort import check_cohort
@@ -19,13 +18,16 @@ from ..report import news_line
 from ..trained import Trained
 from ..workers import Task, in_background
 from .cohort_view import CLASS_COLOURS, CLASS_KEYS, View
+from .panel import Panel
 from .parts import set_choices
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import napari.viewer
 
 
-class CohortPanel(QWidget):
+class CohortPanel(Panel):
     """Dock widget **Cohort**.
 
     Parameters
@@ -34,27 +36,22 @@ class CohortPanel(QWidget):
         Given by napari.
     """
 
+    view: View
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer, View())
         self.desk = CohortDesk(viewer)
         self.task: Task | None = None
         self.form: RecipeForm | None = None
         self._opening = ""  # the case that is being read
         self._following = ""  # the one that was asked for meanwhile
         self._saving = False
-        self._message = ""
         self._news: Figures | None = None
-        self._listened: list[tuple[Any, Any]] = []
-        self.view = View()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
-        self.setMinimumWidth(300)
         self._points_timer = QTimer(self)  # a click is kept when the extreme points panel has drawn what it made of it
         self._points_timer.setSingleShot(True)
         self._points_timer.setInterval(200)
         self._points_timer.timeout.connect(self._keep_points)
+        self.keys = {key: self._labels_with(value) for value, key in enumerate(CLASS_KEYS)}
         self._connect()
         self._fill_methods()
         self.refresh()
@@ -63,7 +60,7 @@ class CohortPanel(QWidget):
 
     def _connect(self) -> None:
         view = self.view
-        view.open_button.clicked.connect(self.ask_for_cohort)
+        view.open_button.clicked.connect(lambda: self.ask_for_file("Open cohort", "Cohort (*.json)", self.open_cohort))
         view.check_button.clicked.connect(self.check)
         view.table.opened.connect(self.open_case)
         view.table.itemSelectionChanged.connect(self._show_buttons)
@@ -77,85 +74,57 @@ class CohortPanel(QWidget):
         view.method_box.activated.connect(lambda _: self._method_chosen())
         view.run_edit.textChanged.connect(lambda _: self._show_buttons())
         view.train_button.clicked.connect(self.train)
-        view.stop_button.clicked.connect(self.stop)
+        view.stop_button.clicked.connect(self.stop_and_keep)
         view.predict_button.clicked.connect(self.predict)
-        self._listen(self.viewer.dims.events.current_step, self._slice_changed)
-        self._listen(self.viewer.dims.events.order, self._slice_changed)
-        self._listen(self.viewer.layers.events.inserted, self._layer_came)
-        self._listen(self.viewer.layers.events.removed, self._layer_went)
+        self.listen(self.viewer.dims.events.current_step, self._slice_changed)
+        self.listen(self.viewer.dims.events.order, self._slice_changed)
+        self.listen(self.viewer.layers.events.inserted, self._layer_came)
+        self.listen(self.viewer.layers.events.removed, self._layer_went)
 
-    def _listen(self, emitter: Any, slot: Any) -> None:
-        emitter.connect(slot)
-        self._listened.append((emitter, slot))
-
-    def showEvent(self, event: Any) -> None:
-        """Keys work while the panel is seen."""
-        super().showEvent(event)
-        for value, key in enumerate(CLASS_KEYS):
-            self.viewer.bind_key(key, self._on_key(value), overwrite=True)
-
-    def hideEvent(self, event: Any) -> None:
-        """And are given back when it is not; closing the dock ends what runs."""
-        super().hideEvent(event)
-        if not event.spontaneous():
-            for key in CLASS_KEYS:
-                self.viewer.bind_key(key, None, overwrite=True)
-            QTimer.singleShot(0, self._stop_if_closed)
-
-    def _on_key(self, value: int) -> Any:
-        def pressed(_viewer: Any) -> None:
+    def _labels_with(self, value: int) -> Callable[[], None]:
+        def pressed() -> None:
             if self.desk.book is not None and value < len(self.desk.book.classes):
                 self.give_label(value)
 
         return pressed
 
-    def _stop_if_closed(self) -> None:
-        if self.parent() is None:
-            if self.task is not None:
-                self.task.cancel()
-            for emitter, slot in self._listened:
-                emitter.disconnect(slot)
-            self._listened.clear()
+    def stop(self) -> None:
+        """End what runs without a word."""
+        if self.task is not None:
+            self.task.cancel()
 
     # -- cohort ----------------------------------------------------------------------------
-
-    def ask_for_cohort(self) -> None:
-        """Open the file dialog; it blocks nothing."""
-        dialog = QFileDialog(self, "Open cohort", "", "Cohort (*.json)")
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.fileSelected.connect(self.open_cohort)
-        dialog.open()
 
     def open_cohort(self, path: str) -> None:
         """Open a cohort file."""
         if self.task is not None:
-            self._say("wait until the run has ended, or stop it; then open another cohort.")
+            self.say("wait until the run has ended, or stop it; then open another cohort.")
             return
         try:
             self.desk.open_cohort(path)
         except WeaksegError as error:
-            self._say(str(error))
+            self.say(str(error))
             return
         self._choose_method()
         self._fill_runs()
-        self._say("".join(f"{note} " for note in self.desk.book.cohort.notes) if self.desk.book else "")
+        self.say("".join(f"{note} " for note in self.desk.book.cohort.notes) if self.desk.book else "")
 
     def check(self) -> None:
         """Read everything that the cohort names, in the background."""
         if self.desk.book is None:
             return
         path = self.desk.book.path
-        self._say("checking every file…")
-        in_background(lambda: check_cohort(path), self._checked, self._failed_in_background)
+        self.say("checking every file…")
+        in_background(lambda: check_cohort(path), self._checked, self.failed)
 
     def _checked(self, faults: tuple[str, ...]) -> None:
         more = f" ({len(faults) - 8} more)" if len(faults) > 8 else ""
-        self._say("\n".join(faults[:8]) + more if faults else "every file can be used.")
+        self.say("\n".join(faults[:8]) + more if faults else "every file can be used.")
 
-    def _failed_in_background(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
+        """Say in a sentence what went wrong in the background."""
         self._saving, self._opening, self._following = False, "", ""
-        words = f"it did not work ({type(error).__name__}); nothing is lost, the log says more."
-        self._say(str(error) if isinstance(error, WeaksegError) else words)
+        super().failed(error)
 
     # -- case ------------------------------------------------------------------------------
 
@@ -165,7 +134,7 @@ class CohortPanel(QWidget):
             return
         following = self.desk.book.next_useful(after=self.desk.case_id)
         if following is None:
-            self._say("every case was reviewed.")
+            self.say("every case was reviewed.")
         else:
             self.open_case(following)
 
@@ -180,7 +149,7 @@ class CohortPanel(QWidget):
             self._save_mask(lambda: self.open_case(case_id), reviewed=False)
             return
         self._opening, self._message = case_id, ""
-        in_background(lambda: self.desk.load(case_id), self._loaded, self._failed_in_background)
+        in_background(lambda: self.desk.load(case_id), self._loaded, self.failed)
         self.refresh()
 
     def _loaded(self, loaded: Any) -> None:
@@ -202,7 +171,7 @@ class CohortPanel(QWidget):
     def _layer_came(self, event: Any) -> None:
         layer = event.value
         if self.desk.layers is not None and layer.metadata.get("weakseg", {}).get("role") == "points":
-            self._listen(layer.events.data, self._points_changed)
+            self.listen(layer.events.data, self._points_changed)
 
     def _layer_went(self, event: Any = None) -> None:
         layers = self.desk.layers
@@ -223,11 +192,11 @@ class CohortPanel(QWidget):
         try:
             words = self.desk.label(value, by_slice=not whole)
         except WeaksegError as error:
-            self._say(str(error))
+            self.say(str(error))
             return
         if value is not None and not whole and shown is not None and shown + 1 < self.desk.slice_count():
             self.desk.go_to(shown + 1)  # so that a row of presses labels a row of slices
-        self._say(words)
+        self.say(words)
 
     def place_points(self) -> None:
         """Open the extreme points panel on this case; what is clicked there is kept with the case."""
@@ -235,7 +204,7 @@ class CohortPanel(QWidget):
             return
         _, panel = self.viewer.window.add_plugin_dock_widget("napari-weakseg", "Extreme points (SimPLe)", tabify=True)
         look_at(panel, self.desk.layers.image)
-        self._say("click six outermost points on each object; complete objects are kept with the case.")
+        self.say("click six outermost points on each object; complete objects are kept with the case.")
 
     def _points_changed(self, event: Any = None) -> None:
         self._points_timer.start()
@@ -244,10 +213,10 @@ class CohortPanel(QWidget):
         try:
             changed = self.desk.keep_points()
         except WeaksegError as error:
-            self._say(str(error))
+            self.say(str(error))
             return
         if changed:
-            self._say("the points of this case were saved.")
+            self.say("the points of this case were saved.")
 
     # -- masks -----------------------------------------------------------------------------
 
@@ -259,7 +228,7 @@ class CohortPanel(QWidget):
             try:
                 self.desk.reviewed(case_id)
             except WeaksegError as error:
-                self._say(str(error))
+                self.say(str(error))
 
         self._save_mask(kept, reviewed=True)
 
@@ -269,16 +238,16 @@ class CohortPanel(QWidget):
         try:
             writing = self.desk.save_reviewed()
         except WeaksegError as error:
-            self._say(str(error))
+            self.say(str(error))
             return
         self._saving = True
 
         def written(words: str) -> None:
             self._saving = False
             then()
-            self._say(words if reviewed else f"what was painted was kept: {words}")
+            self.say(words if reviewed else f"what was painted was kept: {words}")
 
-        in_background(writing.write, written, self._failed_in_background)
+        in_background(writing.write, written, self.failed)
         self.refresh()
 
     # -- training and prediction -----------------------------------------------------------
@@ -336,14 +305,14 @@ class CohortPanel(QWidget):
         try:
             recipe = self.form.recipe
         except WeaksegError as error:
-            self._say(str(error))
+            self.say(str(error))
             return
         resume = (folder / "recipe.json").is_file()
         self.view.curves.clear()
         self._start("the training", train(book, self.method, recipe, folder, resume=resume), self._trained)
 
     def _trained(self, weights: Any) -> None:
-        self._say(f"trained: {self.view.run_edit.text()} can predict now; the panel Explainable heatmap opens its folder.")
+        self.say(f"trained: {self.view.run_edit.text()} can predict now; the panel Explainable heatmap opens its folder.")
 
     def predict(self) -> None:
         """Predict every case that was not reviewed."""
@@ -353,7 +322,7 @@ class CohortPanel(QWidget):
         try:
             trained = Trained.read(folder)
         except WeaksegError as error:
-            self._say(str(error))
+            self.say(str(error))
             return
         ids = book.unpredicted()
 
@@ -365,23 +334,23 @@ class CohortPanel(QWidget):
             open_now = self.desk.case_id
             if open_now in ids and not self.desk.painted():
                 self.open_case(open_now)  # its new mask is shown
-            self._say(words)
+            self.say(words)
 
         self._start("the prediction", predict(book, trained.weights, ids), done)
 
     def _start(self, name: str, steps: Any, done: Any) -> None:
         self._message, self._news = "", None
         self.task = Task(
-            name, steps, progressed=self._progressed, done=done, failed=self._say, ended=self._ended, merge=Figures.join
+            name, steps, progressed=self._progressed, done=done, failed=self.say, ended=self._ended, merge=Figures.join
         )
         self.task.start()
         self.refresh()
 
-    def stop(self) -> None:
+    def stop_and_keep(self) -> None:
         """End at the next step; what was learnt so far is on disk."""
         if self.task is not None and not self.task.cancelled:
-            self.task.cancel()
-            self._say("stopped; what is done so far is kept, and Train goes on with it.")
+            self.stop()
+            self.say("stopped; what is done so far is kept, and Train goes on with it.")
 
     def _progressed(self, news: Figures) -> None:
         self._news = news
@@ -390,7 +359,7 @@ class CohortPanel(QWidget):
         if news.latest.note:
             self._message = news.latest.note
         self._show_run()
-        self._show_message()
+        self.show_message(f"Opening {self._opening}…" if self._opening else self._message)
 
     def _ended(self, task: Task) -> None:
         if self.task is task:
@@ -398,10 +367,6 @@ class CohortPanel(QWidget):
         self.refresh()
 
     # -- what is seen ----------------------------------------------------------------------
-
-    def _say(self, sentence: str) -> None:
-        self._message = sentence[:1].upper() + sentence[1:]
-        self.refresh()
 
     def refresh(self) -> None:
         """Draw the panel from the state."""
@@ -419,12 +384,7 @@ class CohortPanel(QWidget):
         self._show_case()
         self._show_run()
         self._show_buttons()
-        self._show_message()
-
-    def _show_message(self) -> None:
-        words = f"Opening {self._opening}…" if self._opening else self._message
-        self.view.message.setText(words)
-        self.view.message.setVisible(bool(words))
+        self.show_message(f"Opening {self._opening}…" if self._opening else self._message)
 
     def _show_case(self) -> None:
         view, desk = self.view, self.desk
@@ -446,10 +406,8 @@ class CohortPanel(QWidget):
         view = self.view
         running = self.task is not None and not self.task.cancelled
         latest = None if self._news is None else self._news.latest
-        view.stage_label.setText("stopping…" if self.task is not None and not running else news_line(latest) if running else "")
-        share = 0.0 if latest is None else latest.share
-        view.bar.setRange(0, 0 if running and share <= 0 else 1000)
-        view.bar.setValue(int(1000 * share) if running else 0)
+        words = "stopping…" if self.task is not None and not running else news_line(latest) if running else ""
+        view.progress.show_news(words, None if not running else 0.0 if latest is None else latest.share)
 
     def _show_buttons(self) -> None:
         view, book = self.view, self.desk.book

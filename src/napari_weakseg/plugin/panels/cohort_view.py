@@ -8,20 +8,16 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
-    QGridLayout,
     QHBoxLayout,
     QHeaderView,
-    QLabel,
     QLineEdit,
-    QProgressBar,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
-from .parts import button, combo, fold, line, research_use, scrolled, side_by_side, text
+from .parts import Column, ProgressLine, button, combo, fold, line, named, rows_of, side_by_side, text
 from .plots import Curves, SlicePlot
 
 if TYPE_CHECKING:
@@ -99,25 +95,17 @@ class CaseTable(QTableWidget):
                     item.setFont(font)
 
 
-class View(QWidget):
+class View(Column):
     """The panel's widgets; `cohort.CohortPanel` gives them their meaning."""
 
     class_clicked = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        inner = QWidget()
-        self._rows = QVBoxLayout(inner)
-        self._rows.setContentsMargins(8, 6, 8, 6)
-        self._rows.setSpacing(5)
         self._build_table()
         self._build_case()
         self._build_training()
-        self.message = text()
-        for widget in (self.message, research_use()):
-            self._rows.addWidget(widget)
-        self._rows.addStretch(1)
-        scrolled(self, inner)
+        self.end()
 
     def _build_table(self) -> None:
         self.open_button = button("Open cohort…", "Open a cohort.json; weakseg cohort FOLDER makes a first one")
@@ -126,16 +114,16 @@ class View(QWidget):
         self.table = CaseTable()
         self.case_button = button("Open case", "Show the selected case with its layers (Enter, or a double click)")
         self.next_button = button("Next most useful", "The first case without marks, then the most doubtful prediction")
-        self._rows.addLayout(side_by_side(self.open_button, self.check_button))
-        self._rows.addWidget(self.cohort_label)
-        self._rows.addWidget(self.table)
-        self._rows.addLayout(side_by_side(self.case_button, self.next_button))
+        self.add(
+            side_by_side(self.open_button, self.check_button),
+            self.cohort_label,
+            self.table,
+            side_by_side(self.case_button, self.next_button),
+        )
 
     def _build_case(self) -> None:
         self.case_part = QWidget()
-        rows = QVBoxLayout(self.case_part)
-        rows.setContentsMargins(0, 0, 0, 0)
-        rows.setSpacing(5)
+        rows = rows_of(self.case_part)
         self.case_label = text()
         self.slices = SlicePlot()
         self.class_row = QHBoxLayout()
@@ -153,39 +141,26 @@ class View(QWidget):
         rows.addWidget(self.whole_box)
         rows.addLayout(side_by_side(self.clear_button, self.points_button))
         rows.addWidget(self.accept_button)
-        self._rows.addWidget(self.case_part)
+        self.add(self.case_part)
 
     def _build_training(self) -> None:
         self.training_part = QWidget()
-        rows = QVBoxLayout(self.training_part)
-        rows.setContentsMargins(0, 0, 0, 0)
-        rows.setSpacing(5)
+        rows = rows_of(self.training_part)
         self.method_box = combo("What is trained, by the marks that it takes")
         self.run_edit = QLineEdit("run_1")
         self.run_edit.setToolTip("Name of the run: its folder lies beside the cohort file")
-        grid = QGridLayout()
-        grid.setColumnStretch(1, 1)
-        grid.setSpacing(5)
-        grid.addWidget(QLabel("Method"), 0, 0)
-        grid.addWidget(self.method_box, 0, 1)
-        grid.addWidget(QLabel("Run"), 1, 0)
-        grid.addWidget(self.run_edit, 1, 1)
         self.train_button = button("Train", "Learn from the marked cases in the background; what it has learnt is kept on disk")
         self.stop_button = button("Stop and keep", "End at the next step; what was learnt so far stays and can be resumed")
         self.predict_button = button("Predict", "Predict every case that was not reviewed, with this run")
-        self.stage_label = text()
-        self.bar = QProgressBar()
-        self.bar.setRange(0, 1000)
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(self.fontMetrics().height() // 2 + 2)
+        self.progress = ProgressLine()
         self.curves = Curves()
         self.settings = fold("Settings")
         rows.addWidget(line())
-        rows.addLayout(grid)
+        rows.addLayout(named(("Method", self.method_box, None), ("Run", self.run_edit, None)))
         rows.addLayout(side_by_side(self.train_button, self.stop_button))
-        for widget in (self.predict_button, self.stage_label, self.bar, self.curves, self.settings):
+        for widget in (self.predict_button, self.progress, self.curves, self.settings):
             rows.addWidget(widget)
-        self._rows.addWidget(self.training_part)
+        self.add(self.training_part)
 
     def set_classes(self, names: Sequence[str]) -> None:
         """One button per class, with its key."""

@@ -6,18 +6,15 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
-
 from ...errors import WeaksegError
 from ...io.names import file_name
 from ..heatmap_desk import HeatmapDesk
-from ..layers import KEY
 from ..prompting import give_points
-from ..report import amount, decision_line, notes_on, size_line
+from ..report import amount, decision_line, size_line
 from ..trained import Trained
 from ..workers import Task, in_background
 from .explainable_heatmap_view import STEPS, View
+from .panel import ImagePanel
 from .parts import set_choices
 
 if TYPE_CHECKING:
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from ..heatmap_desk import Writing
 
 
-class ExplainableHeatmapPanel(QWidget):
+class ExplainableHeatmapPanel(ImagePanel):
     """Dock widget **Explainable heatmap**.
 
     Parameters
@@ -37,22 +34,16 @@ class ExplainableHeatmapPanel(QWidget):
         Given by napari.
     """
 
+    view: View
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer, View())
         self.desk = HeatmapDesk(viewer)
         self.runs: list[Trained] = []
         self.trained: Trained | None = None
         self.task: Task | None = None
         self._busy = ""  # what is going on besides a run: saving, finding the boundary
-        self._message = ""
         self._started = 0.0
-        self._listened: list[tuple[Any, Any]] = []
-        self.view = View()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.view)
-        self.setMinimumWidth(300)
         self._connect()
         self.images_changed()
 
@@ -60,9 +51,8 @@ class ExplainableHeatmapPanel(QWidget):
 
     def _connect(self) -> None:
         view = self.view
-        view.run_button.clicked.connect(self.ask_for_run)
+        view.run_button.clicked.connect(lambda: self.ask_for_folder("Choose the folder of a trained run", None, self.open_run))
         view.run_box.activated.connect(lambda row: self.choose_run(self.runs[row]))
-        view.image_box.activated.connect(lambda row: self.choose_image(view.image_box.itemData(row)))
         view.start_button.clicked.connect(self.start)
         view.cancel_button.clicked.connect(self.cancel)
         view.scores.chosen.connect(self.choose_class)
@@ -74,74 +64,26 @@ class ExplainableHeatmapPanel(QWidget):
         view.automatic_button.clicked.connect(self.automatic)
         view.refine_button.clicked.connect(self.refine)
         view.prompts_button.clicked.connect(self.use_as_prompts)
-        view.accept_button.clicked.connect(lambda: self._say(self.desk.accept()))
-        view.save_mask_button.clicked.connect(lambda: self._ask_where("mask", self.save_mask_to))
-        view.save_heatmap_button.clicked.connect(lambda: self._ask_where("heatmap", self.save_heatmap_to))
-        layers = self.viewer.layers.events
-        for emitter in (layers.inserted, layers.removed, layers.reordered):
-            self._listen(emitter, self._layers_changed)
-        self._listen(self.viewer.dims.events.current_step, self._slice_changed)
-        self._listen(self.viewer.dims.events.order, self._slice_changed)
-
-    def _listen(self, emitter: Any, slot: Any) -> None:
-        emitter.connect(slot)
-        self._listened.append((emitter, slot))
-
-    def hideEvent(self, event: Any) -> None:
-        """Closing the dock ends a run."""
-        super().hideEvent(event)
-        if not event.spontaneous():
-            QTimer.singleShot(0, self._stop_if_closed)
-
-    def _stop_if_closed(self) -> None:
-        if self.parent() is None:
-            self._stop()
-            for emitter, slot in self._listened:
-                emitter.disconnect(slot)
-            self._listened.clear()
+        view.accept_button.clicked.connect(lambda: self.say(self.desk.accept()))
+        view.save_mask_button.clicked.connect(lambda: self._ask_where("mask", "mask", self.save_mask_to))
+        view.save_heatmap_button.clicked.connect(
+            lambda: self._ask_where("heatmap", f"heatmap_{file_name(self.desk.chosen, fallback='class')}", self.save_heatmap_to)
+        )
+        self.listen(self.viewer.dims.events.current_step, self._slice_changed)
+        self.listen(self.viewer.dims.events.order, self._slice_changed)
 
     # -- image and run ---------------------------------------------------------------------
 
-    def _images(self) -> list[Layer]:
-        from napari.layers import Image
-
-        return [x for x in self.viewer.layers if isinstance(x, Image) and x.metadata.get(KEY, {}).get("role") != "map"]
-
-    def _layers_changed(self, event: Any = None) -> None:
-        layers = self.desk.layers
-        if layers is not None and layers.image not in self.viewer.layers:
-            self.choose_image(None)
-        self.images_changed()
-
-    def images_changed(self) -> None:
-        """Fill the list of images; choose one where none is chosen."""
-        images = self._images()
-        if self.desk.layers is None and images and not self.desk.problem:
-            self.choose_image(images[-1])
-            return
-        self.refresh()
-
-    def choose_image(self, image: Layer | None) -> None:
-        """Work on this image."""
-        self._stop()
-        self._message = ""
+    def work_on(self, image: Layer | None) -> None:
+        """Take this image; what was shown of another stays in its layers."""
         self.desk.choose_image(image)
-        self.refresh()
-
-    def ask_for_run(self) -> None:
-        """Open the folder dialog; it blocks nothing."""
-        dialog = QFileDialog(self, "Choose the folder of a trained run")
-        dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.setOption(QFileDialog.Option.ShowDirsOnly, True)
-        dialog.fileSelected.connect(self.open_run)
-        dialog.open()
 
     def open_run(self, folder: str) -> None:
         """Read a run folder and choose it."""
         try:
             trained = Trained.read(folder)
         except WeaksegError as error:
-            self._say(str(error))
+            self.say(str(error))
             return
         self.runs = [*(run for run in self.runs if run.folder != trained.folder), trained]
         self.choose_run(trained)
@@ -158,34 +100,36 @@ class ExplainableHeatmapPanel(QWidget):
         if self.task is not None:
             return
         if self.trained is None:
-            self._say("choose the folder of a trained run first.")
+            self.say("choose the folder of a trained run first.")
             return
         try:
             case = self.desk.case(self.trained.channels)
         except WeaksegError as error:
-            self._say(str(error))
+            self.say(str(error))
             return
         layers = self.desk.layers
         steps = self.trained.steps(case)
         self.task = Task(
             "the classification",
             steps,
-            progressed=self.view.stage_label.setText,
+            progressed=lambda words: self.view.progress.show_news(words, 0.0),
             done=lambda explanation: self._done(explanation, layers),
-            failed=self._say,
+            failed=self.say,
             ended=self._ended,
         )
         self._message, self._started = "", time.monotonic()
         self.task.start()
+        self.view.progress.show_news("starting…", 0.0)
         self.refresh()
 
     def cancel(self) -> None:
         """Stop waiting for the answer."""
         if self.task is not None and not self.task.cancelled:
             self.task.cancel()
-            self._say("cancelled; what was shown before is kept.")
+            self.say("cancelled; what was shown before is kept.")
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End what runs without a word."""
         if self.task is not None:
             self.task.cancel()
 
@@ -195,7 +139,7 @@ class ExplainableHeatmapPanel(QWidget):
         self.desk.show(explanation)
         took = time.monotonic() - self._started
         notes = f" {explanation.result.notes[0]}" if explanation.result.notes else ""
-        self._say(f"classified in {took:.1f} s.{notes}")
+        self.say(f"classified in {took:.1f} s.{notes}")
 
     def _ended(self, task: Task) -> None:
         if self.task is task:
@@ -210,7 +154,7 @@ class ExplainableHeatmapPanel(QWidget):
         if explanation is None or name == self.desk.chosen:
             return
         if name not in explanation.mapped:
-            self._say(f"the run has no heatmap of {name}.")
+            self.say(f"the run has no heatmap of {name}.")
             return
         self.desk.choose_class(name)
         self.refresh()
@@ -267,7 +211,7 @@ class ExplainableHeatmapPanel(QWidget):
                 self._message = ""
             self.refresh()
 
-        in_background(work, found, self._failed)
+        in_background(work, found, self.failed)
         self.refresh()
 
     def use_as_prompts(self) -> None:
@@ -275,23 +219,16 @@ class ExplainableHeatmapPanel(QWidget):
         try:
             six = self.desk.prompts()
         except WeaksegError as error:
-            self._say(str(error))
+            self.say(str(error))
             return
         assert self.desk.layers is not None
         _, panel = self.viewer.window.add_plugin_dock_widget("napari-weakseg", "Extreme points (SimPLe)")
         give_points(panel, self.desk.layers.image, six)
-        self._say("six points were placed: correct them in the panel Extreme points, or refine there.")
+        self.say("six points were placed: correct them in the panel Extreme points, or refine there.")
 
-    def _ask_where(self, what: str, then: Any) -> None:
-        if self.desk.layers is None or self.desk.explanation is None or self._busy:
-            return
-        end = what if what == "mask" else f"heatmap_{file_name(self.desk.chosen, fallback='class')}"
-        name = f"{file_name(self.desk.layers.image.name, fallback='image')}_{end}.nii.gz"
-        dialog = QFileDialog(self, f"Save {what}", name, "NIfTI (*.nii.gz *.nii)")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setFileMode(QFileDialog.FileMode.AnyFile)
-        dialog.fileSelected.connect(then)
-        dialog.open()
+    def _ask_where(self, what: str, end: str, then: Any) -> None:
+        if self.desk.layers is not None and self.desk.explanation is not None and not self._busy:
+            self.ask_where_to_write(what, self.desk.layers.image.name, end, then)
 
     def save_mask_to(self, path: str) -> None:
         """Write the mask and its record in the background."""
@@ -305,51 +242,39 @@ class ExplainableHeatmapPanel(QWidget):
         try:
             writing: Writing = prepared()
         except WeaksegError as error:
-            self._say(str(error))
+            self.say(str(error))
             return
         self._busy = "saving…"
-        in_background(writing.write, self._saved, self._failed)
+        in_background(writing.write, self._saved, self.failed)
         self.refresh()
 
     def _saved(self, words: str) -> None:
         self._busy = ""
-        self._say(words)
+        self.say(words)
 
-    def _failed(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
+        """Say in a sentence what went wrong in the background."""
         self._busy = ""
-        words = f"it did not work ({type(error).__name__}); nothing is lost, the log says more."
-        self._say(str(error) if isinstance(error, WeaksegError) else words)
+        super().failed(error)
 
     # -- what is seen ----------------------------------------------------------------------
-
-    def _say(self, sentence: str) -> None:
-        self._message = sentence[:1].upper() + sentence[1:]
-        self.refresh()
 
     def refresh(self) -> None:
         """Draw the panel from the state."""
         view, desk = self.view, self.desk
-        images = self._images()
-        chosen = None if desk.layers is None else desk.layers.image
-        row = next((n for n, image in enumerate(images) if chosen is not None and image == chosen), 0)
-        set_choices(view.image_box, [(image.name, image, "") for image in images], row if images else -1)
         volume = None if desk.layers is None else desk.layers.volume
-        view.image_info.setText(desk.problem if volume is None else size_line(volume))
+        self.show_image(desk.problem if volume is None else size_line(volume), volume)
         row = next((n for n, run in enumerate(self.runs) if run is self.trained), -1)
         set_choices(view.run_box, [(run.name, run.name, "") for run in self.runs], row)
         view.run_info.setText("no run chosen" if self.trained is None else self.trained.line())
         running = self.task is not None and not self.task.cancelled
         view.start_button.setEnabled(self.task is None and self.trained is not None and volume is not None)
         view.cancel_button.setEnabled(running)
-        view.bar.setRange(0, 0 if running or self._busy else 1)
         if not running:
-            view.stage_label.setText(self._busy or ("stopping…" if self.task is not None else ""))
+            words = self._busy or ("stopping…" if self.task is not None else "")
+            view.progress.show_news(words, 0.0 if self._busy else None)
         self._show_answer()
-        view.message.setText(self._message)
-        view.message.setVisible(bool(self._message))
-        notes = () if volume is None else notes_on(volume)
-        view.notes.setText("\n".join(f"Note: {note}" for note in notes))
-        view.notes.setVisible(bool(notes))
+        self.show_message(self._message)
 
     def _show_answer(self) -> None:
         view, desk = self.view, self.desk

@@ -9,8 +9,11 @@ from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
+    QLayout,
+    QProgressBar,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -121,14 +124,76 @@ def fold(title: str, *widgets: QWidget) -> QCollapsible:
     return made
 
 
-def scrolled(panel: QWidget, inner: QWidget) -> None:
-    """Fill a panel with `inner`, which scrolls up and down where the window is low."""
-    scroll = QScrollArea()
-    scroll.setWidgetResizable(True)
-    scroll.setFrameShape(QFrame.Shape.NoFrame)
-    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    scroll.setWidget(inner)
-    layout = QVBoxLayout(panel)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.addWidget(scroll)
-    panel.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+def rows_of(widget: QWidget, margins: tuple[int, int, int, int] = (0, 0, 0, 0)) -> QVBoxLayout:
+    """One part of a panel: its rows stand one below the other."""
+    rows = QVBoxLayout(widget)
+    rows.setContentsMargins(*margins)
+    rows.setSpacing(5)
+    return rows
+
+
+def named(*rows: tuple[str, QWidget, QWidget | None]) -> QGridLayout:
+    """Rows of a word, a widget that takes the width, and perhaps a small one beside; without a word: more on the row above."""
+    grid = QGridLayout()
+    grid.setColumnStretch(1, 1)
+    grid.setSpacing(5)
+    for number, (word, widget, beside) in enumerate(rows):
+        if word:
+            grid.addWidget(QLabel(word), number, 0)
+        grid.addWidget(widget, number, 1, 1, 2 if beside is None else 1)
+        if beside is not None:
+            grid.addWidget(beside, number, 2)
+    return grid
+
+
+class ProgressLine(QWidget):
+    """What a run does, in words and as a bar."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.label = text()
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(self.fontMetrics().height() // 2 + 2)
+        rows = rows_of(self)
+        rows.addWidget(self.label)
+        rows.addWidget(self.bar)
+
+    def show_news(self, words: str, share: float | None) -> None:
+        """Words, and the share that is done: 0 while that is not known, None where nothing runs."""
+        self.label.setText(words)
+        self.bar.setRange(0, 0 if share is not None and share <= 0 else 1000)
+        self.bar.setValue(0 if share is None else int(1000 * share))
+
+
+class Column(QWidget):
+    """A panel's widgets one below the other; they scroll where the window is low."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        inner = QWidget()
+        self.rows = rows_of(inner, (8, 6, 8, 6))
+        self.message, self.notes = text(), text()
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inner)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+
+    def add(self, *parts: QWidget | QLayout) -> None:
+        """Further rows."""
+        for part in parts:
+            if isinstance(part, QLayout):
+                self.rows.addLayout(part)
+            else:
+                self.rows.addWidget(part)
+
+    def end(self, words: str = RESEARCH_USE) -> None:
+        """The foot: the sentence of the moment, what is odd about the image, and what the panel is not for."""
+        self.add(self.message, self.notes, research_use(words))
+        self.rows.addStretch(1)
