@@ -92,6 +92,11 @@ class Case:
             digest.update(np.ascontiguousarray(self.scribbles.labels).tobytes())
         return digest.hexdigest()
 
+    @property
+    def sha256(self) -> str:
+        """Hash of image and marks; not of names."""
+        return hashlib.sha256(f"{self.image_sha256}{self.marks_sha256}".encode()).hexdigest()
+
 
 @dataclass(frozen=True, eq=False)
 class Fold:
@@ -220,12 +225,9 @@ def pick(cases: Sequence[Case], indices: Iterable[int]) -> Sequence[Case]:
 
 
 def fingerprint(cases: Sequence[Any], index: int) -> str:
-    """What tells a case from every other: its content, not its name; from the files' bytes where `cases` is lazy."""
+    """What tells a case (or volume) from every other: its content; from the files' bytes where `cases` is lazy."""
     lazy = getattr(cases, "fingerprint", None)
-    if lazy is not None:
-        return str(lazy(index))
-    case = cases[index]
-    return hashlib.sha256(f"{case.image_sha256}{case.marks_sha256}".encode()).hexdigest()
+    return str(cases[index].sha256 if lazy is None else lazy(index))
 
 
 def _counts(labels: Sequence[ImageLabel | None], classes: int) -> NDArray[np.float64]:

@@ -314,7 +314,7 @@ def cohort():
 def test_a_short_game_with_masks_of_others_learns_and_the_gates_close_outside():
     recipe = recipe_of(batch=4, filters=6, steps=160, stop_after=(160,), learning_rate=2e-3, preview_seconds=0)
     steps, weights = drained(fit(cohort(), recipe, unpaired_masks=toy_masks()))
-    gap = np.array([step.scores["real score"] - step.scores["fake score"] for step in steps[1:]])
+    gap = np.array([step.scores["real score"] - step.scores["fake score"] for step in steps if step.scores])
     assert gap[:2].mean() < 0.8 * gap[-60:].mean()  # the discriminator learns to tell masks from predictions
     unseen = toy_case(20, strokes=False)
     result = predict(unseen, weights)
@@ -371,8 +371,8 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been():
     list_of_steps, _ = drained(fit(cases, recipe_of(steps=6, stop_after=(3,)), checkpoints=kept, unpaired_masks=masks))
     kept.reopen()
     rest, again = drained(fit(cases, recipe_of(steps=6), checkpoints=kept, unpaired_masks=masks))
-    losses = [step.scores["cross entropy"] for step in whole[1:]]
-    assert [step.scores["cross entropy"] for step in [*list_of_steps[1:], *rest[1:]]] == losses
+    losses = [step.scores["cross entropy"] for step in whole if step.scores]
+    assert [step.scores["cross entropy"] for step in [*list_of_steps, *rest] if step.scores] == losses
     for name, value in weights.tensors.items():
         np.testing.assert_array_equal(value, again.tensors[name], err_msg=name)
 

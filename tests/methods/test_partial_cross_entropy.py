@@ -84,7 +84,7 @@ def test_weights_are_chosen_by_strokes_of_the_validation_cases_and_their_masks_a
     validation = toy_case(9)
     blind = type(validation)(validation.id, validation.channels, scribbles=validation.scribbles)
     steps, weights = trained([toy_case(0)], validation=[blind], steps=6)
-    errors = [step.scores["held-out strokes"] for step in steps[1:]]
+    errors = [step.scores["held-out strokes"] for step in steps if step.scores]
     assert weights.meta["held_out_error"] == pytest.approx(min(errors), rel=1e-6)
 
 
@@ -92,6 +92,18 @@ def test_held_out_strokes_choose_the_weights_where_there_is_no_validation_case()
     steps, weights = trained([toy_case(n) for n in range(3)], hold_out=0.3, steps=4)
     assert "held-out strokes" in steps[-1].scores
     assert 0 <= weights.meta["held_out_error"] <= 1
+
+
+def test_a_cohort_larger_than_memory_learns_the_same(tmp_path, monkeypatch):
+    cases = [toy_case(n) for n in range(3)]
+    how = {"hold_out": 0.3, "steps": 3}
+    _, wanted = trained(cases, **how)
+    monkeypatch.setattr("napari_weakseg.training.slice_material.default_memory", lambda: 25_000)  # one case takes 24 kB
+    monkeypatch.setattr("napari_weakseg.training.cache.default_folder", lambda: tmp_path / "prepared")
+    steps, weights = trained(cases, **how)
+    assert all(np.array_equal(wanted.tensors[name], value) for name, value in weights.tensors.items())
+    assert "of memory; beyond that they are kept on disk" in steps[1].note
+    assert len(list((tmp_path / "prepared").iterdir())) == 2
 
 
 def test_strokes_and_full_masks_may_be_mixed():

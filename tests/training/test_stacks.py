@@ -94,8 +94,8 @@ def test_thick_slices_are_refused_in_3d():
 
 def test_padding_never_supervises_and_the_image_goes_on_at_its_edge():
     """A window larger than the slice: what lies outside has no label, not the background's."""
-    image = torch.full((1, 2, 8, 8), 5.0)
-    stack = Stack(image, torch.zeros((2, 8, 8), dtype=torch.int8))
+    image = np.full((1, 2, 8, 8), 5.0, np.float32)
+    stack = Stack.of(image, np.zeros((2, 8, 8), np.int8))
     recipe = recipe_of(size=32, rotation=45, noise=0, contrast=0)
     batch = SliceBatches([stack], [], 3, recipe, torch.device("cpu")).draw(0)
     assert batch.images.shape == (4, 1, 32, 32)
@@ -117,9 +117,9 @@ def test_a_batch_depends_on_seed_and_step_alone_and_each_slice_takes_its_turn():
 
 def test_labels_move_with_the_image():
     """The brightest voxels are the labelled ones, whatever the turn."""
-    image = torch.zeros((1, 1, 40, 40))
+    image = np.zeros((1, 1, 40, 40), np.float32)
     image[0, 0, 10:20, 22:34] = 1
-    stack = Stack(image, (image[0] > 0).to(torch.int8))
+    stack = Stack.of(image, (image[0] > 0).astype(np.int8))
     recipe = recipe_of(size=32, rotation=90, noise=0, contrast=0)
     batch = SliceBatches([stack], [], 3, recipe, torch.device("cpu")).draw(3)
     seen = batch.labels == 1

@@ -215,6 +215,11 @@ class MasksOnDisk(Sequence[Volume]):
         """Some of the masks, in the order of `indices`."""
         return MasksOnDisk(self.file, [self.entries[index] for index in indices])
 
+    def fingerprint(self, index: int) -> str:
+        """SHA-256 of the bytes of a mask's file and of how it is read."""
+        how = json.dumps((self.file.prefer, self.file.units)).encode()
+        return hashlib.sha256(_file_hash(self.entries[index].path, "unpaired mask") + how).hexdigest()
+
 
 @contextmanager
 def of_case(whose: str) -> Iterator[None]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..method import Checkpoints, Result, Step, Weights
     from ..recipe import Recipe
     from ..training.slice_batches import Batch
-    from ..training.slice_fit import Material
+    from ..training.slice_material import Material
 
 card = Card(
     name="partial_cross_entropy",

@@ -63,8 +63,8 @@ class SliceBatches:
         self, stacks: Sequence[Stack], masks: Sequence[Stack], classes: int, recipe: SliceRecipe, device: torch.device
     ) -> None:
         self.stacks, self.masks, self.classes, self.recipe, self.device = stacks, masks, classes, recipe, device
-        self.marked = [(n, s) for n, stack in enumerate(stacks) for s in _marked_slices(stack)]
-        self.any = [(n, s) for n, stack in enumerate(stacks) for s in _filled_slices(stack)] or self.marked
+        self.marked = [(n, s) for n, stack in enumerate(stacks) for s in stack.marked_slices()]
+        self.any = [(n, s) for n, stack in enumerate(stacks) for s in stack.filled_slices()] or self.marked
         self.real = [(n, s) for n, stack in enumerate(masks) for s in range(len(stack.labels))]
 
     def draw(self, step: int) -> Batch:
@@ -106,13 +106,14 @@ class SliceBatches:
         *deep, height, width = recipe.window
         thickness = (deep[0] if depth is None else depth) if deep else 1
         first = index - int(rng.integers(thickness))
-        rows = torch.arange(first, first + thickness)
-        inside = (rows >= 0) & (rows < len(stack.labels))
-        rows = rows.clamp(0, len(stack.labels) - 1)
+        rows = np.arange(first, first + thickness)
+        inside = torch.from_numpy((rows >= 0) & (rows < len(stack.labels)))
+        rows = rows.clip(0, len(stack.labels) - 1)
         grid = self._grid(stack, (height, width), rng).expand(thickness, -1, -1, -1)
-        image = functional.grid_sample(stack.image[:, rows].movedim(0, 1), grid, padding_mode="border", align_corners=False)
+        seen = torch.from_numpy(stack.image[:, rows]).movedim(0, 1)
+        image = functional.grid_sample(seen, grid, padding_mode="border", align_corners=False)
         if labels:
-            code = stack.labels[rows].float()[:, None] + 1  # so that what lies outside, 0, is not labelled
+            code = torch.from_numpy(stack.labels[rows]).float()[:, None] + 1  # so that what lies outside, 0, is not labelled
             sampled = functional.grid_sample(code, grid, mode="nearest", padding_mode="zeros", align_corners=False)
             label = (sampled[:, 0].round().long() - 1).where(inside[:, None, None], torch.tensor(IGNORE))
         else:
@@ -164,13 +165,3 @@ def _centre(low: int, high: int, side: int, length: int, shift: float, rng: np.r
 @lru_cache(maxsize=16)
 def _order(seed: int, stream: int, epoch: int, count: int) -> tuple[int, ...]:
     return tuple(np.random.default_rng((seed, stream, epoch)).permutation(count).tolist())
-
-
-def _marked_slices(stack: Stack) -> list[int]:
-    return torch.nonzero((stack.labels != IGNORE).flatten(1).any(1))[:, 0].tolist()
-
-
-def _filled_slices(stack: Stack) -> list[int]:
-    """Slices that are not of one value: a blank one teaches nothing."""
-    flat = stack.image.movedim(1, 0).flatten(1)
-    return torch.nonzero(flat.amax(1) > flat.amin(1))[:, 0].tolist() if len(stack.image) else []

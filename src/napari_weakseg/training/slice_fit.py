@@ -4,40 +4,41 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..arrays.scribbles import held_out_strokes
 from ..errors import DataError, PromptError
 from ..method import Preview, Step, Weights
 from ..networks.slice_unet import padded
-from ..prompts import BACKGROUND_STROKE
 from .devices import describe_device, pick_device
 from .loop import train_steps
-from .partial_losses import IGNORE, balanced_error
+from .partial_losses import balanced_error
 from .slice_batches import SliceBatches
 from .slice_inference import as_preview, first_maps, load, segmented
+from .slice_material import Material, gather
 from .slice_recipe import learning_rate_at
-from .stacks import Frame, Stack, frame_of, mask_stack, stack_of, structures_of
+from .stacks import structures_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from ..case import Case
     from ..method import Checkpoints
-    from ..prompts import Structure
     from ..volume import Volume
     from .slice_batches import Batch
     from .slice_recipe import SliceRecipe
+    from .stacks import Stack
 
 CHECKS = 40
 """How often in a training the held-out strokes are looked at."""
 
-CHECKED_SLICES = 64
+CHECKED_SLICES, CHECKED_STACKS = 64, 8
+Place = tuple[int, int | slice]
+"""A stack's number and which of its slices."""
+
 NOT_YET = 1e30
 LARGEST_GRADIENT = 12.0
 
@@ -69,34 +70,6 @@ class Learner(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class Material:
-    """All that a training learns from.
-
-    Parameters
-    ----------
-    structures : tuple of Structure
-    channels : int
-    frame : Frame
-    stacks, checked, masks : list of Stack
-        To learn from, to choose the weights by, and of unpaired masks.
-    notes : list of str
-    """
-
-    structures: tuple[Structure, ...]
-    channels: int
-    frame: Frame
-    stacks: list[Stack]
-    checked: list[Stack]
-    masks: list[Stack]
-    notes: list[str]
-
-    @property
-    def classes(self) -> int:
-        """Structures and the background."""
-        return len(self.structures) + 1
-
-
 class Best(nn.Module):
     """The weights with the least loss on held-out strokes so far; a module, so that a checkpoint holds it."""
 
@@ -125,75 +98,6 @@ def descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], LARGEST_GRADIENT)
     optimiser.step()
-
-
-def gather(cases: Sequence[Case], validation: Sequence[Case], masks: Sequence[Volume], recipe: SliceRecipe) -> Material:
-    """Cut all cases into slices; whole strokes are held out where the recipe asks for it and no validation case has strokes.
-
-    Raises
-    ------
-    DataError, PromptError, RecipeError
-        No case, cases with different channels, nothing marked, or unusable masks.
-    """
-    if not cases:
-        raise DataError("there is no case to learn from; give at least one volume with strokes.")
-    structures = structures_of(cases, recipe)
-    few = [cases[n] for n in np.unique(np.linspace(0, len(cases) - 1, 12).astype(int))]
-    frame = frame_of(few, structures, recipe)
-    stacks, names = [], None
-    for case in cases:
-        own = tuple(case.channels)
-        if names is not None and len(own) != len(names):
-            raise DataError(f"{case.id} has {len(own)} channels and others have {len(names)}; give each case the same.")
-        names = names or own
-        stacks.append(stack_of(case, frame, structures, recipe))
-    notes: list[str] = []
-    checked = [stack for case in validation if _is_marked(stack := stack_of(case, frame, structures, recipe))]
-    if not any(_is_marked(stack) for stack in stacks):
-        raise PromptError("no case has strokes; draw some on each structure and on the background.")
-    if not checked and recipe.hold_out > 0:
-        stacks, checked = _held_out(stacks, recipe)
-    counts = sum((torch.bincount(s.labels.flatten().long() + 1, minlength=len(structures) + 2) for s in stacks), torch.zeros(1))
-    for place, name in enumerate(("the background", *(structure.name for structure in structures))):
-        if counts[place + 1] == 0:
-            notes.append(f"no stroke marks {name}: the network cannot learn it; draw some.")
-    real = [made for mask in masks if (made := mask_stack(mask, frame, structures)) is not None]
-    if len(real) < len(masks):
-        notes.append(f"{len(masks) - len(real)} unpaired masks are empty and were left out.")
-    for mask in masks:
-        if paired := _belongs_to(mask, cases):
-            notes.append(
-                f"the mask {mask.name} fits the strokes of {paired}: it is not unpaired; leave it out for a fair figure."
-            )
-    return Material(structures, len(names or ()), frame, stacks, checked, real, notes)
-
-
-def _is_marked(stack: Stack) -> bool:
-    return bool((stack.labels != IGNORE).any())
-
-
-def _held_out(stacks: list[Stack], recipe: SliceRecipe) -> tuple[list[Stack], list[Stack]]:
-    """Training stacks without some of the strokes, and stacks with these alone."""
-    kept, checked = [], []
-    for number, stack in enumerate(stacks):
-        labels = stack.labels.numpy()
-        out = held_out_strokes(labels, recipe.hold_out, seed=(recipe.seed, number), unmarked=IGNORE)
-        kept.append(Stack(stack.image, torch.from_numpy(np.where(out, np.int8(IGNORE), labels)), stack.name))
-        checked.append(Stack(stack.image, torch.from_numpy(np.where(out, labels, np.int8(IGNORE))), stack.name))
-    return kept, [stack for stack in checked if _is_marked(stack)]
-
-
-def _belongs_to(mask: Volume, cases: Sequence[Case]) -> str:
-    """The case whose grid and strokes a mask fits so well that it must be its own; empty if there is none."""
-    for case in cases if isinstance(cases, list | tuple) else ():  # lazy ones would all be read once more
-        if case.scribbles is None or not mask.same_grid(case.volume):
-            continue
-        strokes = case.scribbles.labels
-        marked = strokes != 0
-        wanted = np.where(strokes[marked] == BACKGROUND_STROKE, 0, strokes[marked])
-        if (wanted > 0).sum() >= 20 and float((mask.array[marked] == wanted).mean()) > 0.99:
-            return str(case.id)
-    return ""
 
 
 def fit_slices(
@@ -233,7 +137,7 @@ def fit_slices(
     if recipe.max_seconds == 0:
         structures = structures_of(cases, recipe)
         return Weights(method, recipe, structures, {}, {**known, "notes": notes, "steps": ()})
-    material = gather(cases, validation, unpaired_masks, recipe)
+    material = yield from gather(cases, validation, unpaired_masks, recipe)
     notes += material.notes
     torch.manual_seed(recipe.seed)
     learner = new_learner(material, device)
@@ -242,6 +146,7 @@ def fit_slices(
     batches = SliceBatches(material.stacks, material.masks, material.classes, recipe, device)
     if not batches.marked:
         raise PromptError("all strokes were held out; draw more, or set hold_out to 0.")
+    checked = checked_slices(material.checked, recipe)
     best = Best(learner.segmentor)
     known |= {
         "channels": material.channels,
@@ -263,8 +168,8 @@ def fit_slices(
         scores = dict(learner.learn(batches.draw(index)))
         done[0] = index + 1
         every = max(1, recipe.steps // CHECKS)
-        if material.checked and ((index + 1) % every == 0 or index + 1 == recipe.steps):
-            error = stroke_error(learner.segmentor, material.checked, material.classes, recipe, device)
+        if checked and ((index + 1) % every == 0 or index + 1 == recipe.steps):
+            error = stroke_error(learner.segmentor, material.checked, checked, material.classes, device)
             best.offer(error, learner.segmentor)
             scores["held-out strokes"] = error
         return scores
@@ -311,12 +216,14 @@ def fit_slices(
 
 @torch.inference_mode()
 def stroke_error(
-    segmentor: nn.Module, stacks: Sequence[Stack], classes: int, recipe: SliceRecipe, device: torch.device
+    segmentor: nn.Module, stacks: Sequence[Stack], places: Sequence[Place], classes: int, device: torch.device
 ) -> float:
     """Mean over the classes of the mean of 1 - p on held-out strokes: the loss that weights are chosen by, never a mask's."""
     segmentor.eval()
     sums, counts = torch.zeros(classes), torch.zeros(classes)
-    for image, labels in _checked_slices(stacks, recipe):
+    for number, index in places:
+        stack = stacks[number]
+        image, labels = torch.from_numpy(np.array(stack.image[:, index])), torch.from_numpy(np.array(stack.labels[index]))
         x, back = padded(image[None].to(device))
         logits = segmentor(x)[0][back]
         error, count = balanced_error(logits.float().cpu(), labels[None].long())
@@ -326,15 +233,14 @@ def stroke_error(
     return float((sums[known] / counts[known]).mean()) if known.any() else NOT_YET
 
 
-def _checked_slices(stacks: Sequence[Stack], recipe: SliceRecipe) -> Iterator[tuple[Tensor, Tensor]]:
-    """Slices with held-out strokes, evenly chosen, at most `CHECKED_SLICES`; in 3D whole stacks."""
+def checked_slices(stacks: Sequence[Stack], recipe: SliceRecipe) -> list[Place]:
+    """Stack and slice with held-out strokes, evenly chosen, at most `CHECKED_SLICES`; in 3D a few whole stacks."""
     if recipe.dimensions == "3D":
-        yield from ((stack.image, stack.labels) for stack in stacks[:8])
-        return
-    places = [(stack, s) for stack in stacks for s in torch.nonzero((stack.labels != IGNORE).flatten(1).any(1))[:, 0].tolist()]
-    for n in np.unique(np.linspace(0, len(places) - 1, CHECKED_SLICES).astype(int)):
-        stack, s = places[n]
-        yield stack.image[:, s], stack.labels[s]
+        return [(number, slice(None)) for number in range(min(CHECKED_STACKS, len(stacks)))]
+    places = [(number, index) for number, stack in enumerate(stacks) for index in stack.marked_slices()]
+    if not places:
+        return []
+    return [places[n] for n in np.unique(np.linspace(0, len(places) - 1, CHECKED_SLICES).astype(int))]
 
 
 def _shown_case(cases: Sequence[Case]) -> Case:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..prompts import BACKGROUND_STROKE, Structure
 from .partial_losses import IGNORE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..case import Case
     from ..volume import Volume
@@ -148,21 +148,31 @@ class Stack:
 
     Parameters
     ----------
-    image : Tensor, shape (C, S, H, W), float32
-    labels : Tensor, shape (S, H, W), int8
+    image : ndarray, shape (C, S, H, W), float32
+    labels : ndarray, shape (S, H, W), int8
         Class, or `IGNORE`: not marked.
-    name : str
-        For messages.
+    box : tuple of int or None
+        First row, behind the last row, first column, behind the last column of what is marked as structure.
     """
 
-    image: torch.Tensor
-    labels: torch.Tensor
-    name: str = ""
-    box: tuple[int, int, int, int] | None = field(init=False)
-    """First row, behind the last row, first column, behind the last column of what is marked as structure."""
+    image: NDArray[np.float32]
+    labels: Labels
+    box: tuple[int, int, int, int] | None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "box", _box(self.labels.numpy() > 0))
+    @classmethod
+    def of(cls, image: NDArray[np.float32], labels: Labels) -> Stack:
+        """With the box of the labels."""
+        return cls(image, labels, _box(labels > 0))
+
+    def marked_slices(self) -> list[int]:
+        """Slices with marks."""
+        return np.flatnonzero((self.labels != IGNORE).any(axis=(1, 2))).tolist()
+
+    def filled_slices(self) -> list[int]:
+        """Slices that are not of one value: a blank one teaches nothing."""
+        if not len(self.image):
+            return []
+        return np.flatnonzero(self.image.max(axis=(0, 2, 3)) > self.image.min(axis=(0, 2, 3))).tolist()
 
 
 def _box(marked: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
@@ -227,7 +237,7 @@ def stack_of(case: Case, frame: Frame, structures: Sequence[Structure], recipe: 
     code = codes_of(case, structures, recipe)
     shape = image.shape[1:]
     labels = np.full(shape, IGNORE, np.int8) if code is None else cut.labels(code, len(structures) + 1)
-    return Stack(torch.from_numpy(image), torch.from_numpy(labels), case.id)
+    return Stack.of(image, labels)
 
 
 def check_thickness(cut: Cut, case: Case, recipe: SliceRecipe) -> None:
@@ -243,8 +253,8 @@ def check_thickness(cut: Cut, case: Case, recipe: SliceRecipe) -> None:
         )
 
 
-def mask_stack(mask: Volume, frame: Frame, structures: Sequence[Structure]) -> Stack | None:
-    """The slices of an unpaired mask that hold a structure; None where no slice does.
+def mask_labels(mask: Volume, frame: Frame, structures: Sequence[Structure]) -> Labels:
+    """The slices of an unpaired mask that hold a structure, (S, H, W).
 
     Raises
     ------
@@ -254,11 +264,10 @@ def mask_stack(mask: Volume, frame: Frame, structures: Sequence[Structure]) -> S
     order = {structure.value: index + 1 for index, structure in enumerate(structures)}
     code = _as_classes(mask.array, {0: 0, **order}, f"the mask {mask.name}")
     labels = Cut(mask, frame).labels(code, len(structures) + 1)
-    kept = labels[(labels > 0).any(axis=(1, 2))]
-    return Stack(torch.zeros((0, *kept.shape)), torch.from_numpy(kept), mask.name) if len(kept) else None
+    return labels[(labels > 0).any(axis=(1, 2))]
 
 
-def frame_of(cases: Sequence[Case], structures: Sequence[Structure], recipe: SliceRecipe) -> Frame:
+def frame_of(cases: Iterable[Case], structures: Sequence[Structure], recipe: SliceRecipe) -> Frame:
     """Slice axis and pixel size for a cohort, from its marked cases.
 
     The axis is the one along which the marks lie in the fewest slices: people draw in planes. The pixel size, where the recipe

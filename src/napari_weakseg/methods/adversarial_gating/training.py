@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...method import Checkpoints, Step, Weights
     from ...recipe import Recipe
     from ...training.slice_batches import Batch
-    from ...training.slice_fit import Material
+    from ...training.slice_material import Material
     from ...volume import Volume
 
 WITHOUT_MASKS = "there are no unpaired masks: the gates learn from the prediction itself (PyAG)."

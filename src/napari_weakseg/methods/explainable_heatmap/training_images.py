@@ -103,7 +103,7 @@ class TrainingImages:
         DataError, PromptError
             A case that cannot be learnt from.
         """
-        yield Step("prepare", 0, len(self), note=bounds(self.memory_bytes))
+        yield Step("prepare", 0, len(self), note=bounds(self.memory_bytes) if len(self) > 1 else "")
         spacings = []
         for place in range(len(self)):
             spacings.append(self.prepared[place]["voxel_size"])

@@ -1,0 +1,219 @@
+"""All that a training on slices learns from: cases cut into stacks, prepared within a stated bound of memory."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from ..arrays.scribbles import held_out_strokes
+from ..case import known
+from ..errors import DataError, PromptError
+from ..method import Step
+from ..prompts import BACKGROUND_STROKE
+from .cache import PreparedCases, bounds, default_memory
+from .partial_losses import IGNORE
+from .stacks import Frame, Stack, frame_of, mask_labels, stack_of, structures_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ..case import Case
+    from ..prompts import Structure
+    from ..volume import Volume
+    from .cache import Arrays
+    from .slice_recipe import SliceRecipe
+
+PREPARED_VERSION = 1
+"""Goes up when what is prepared of a case changes."""
+
+FRAMED = 12
+"""Cases, evenly chosen, that decide how slices are cut."""
+
+CHECKED = 0.125
+"""Share of the memory that validation cases and unpaired masks may take, each."""
+
+
+class Stacks(Sequence[Stack]):
+    """Stacks of many cases, in memory while they fit.
+
+    Parameters
+    ----------
+    prepared : PreparedCases
+        With ``image``, ``box``, and one array of labels or more.
+    labels : str
+        Which of them.
+    places : sequence of int, optional
+        Which of the cases; default all.
+    """
+
+    def __init__(self, prepared: PreparedCases[Any], labels: str = "labels", places: Sequence[int] | None = None) -> None:
+        self.prepared, self.labels = prepared, labels
+        self.places = range(len(prepared)) if places is None else tuple(places)
+
+    def __len__(self) -> int:
+        """Return the number of stacks."""
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Stack: ...
+    @overload
+    def __getitem__(self, index: slice) -> Stacks: ...
+    def __getitem__(self, index: int | slice) -> Stack | Stacks:
+        """One stack, or some; their arrays are read-only."""
+        if isinstance(index, slice):
+            return Stacks(self.prepared, self.labels, self.places[index])
+        arrays = self.prepared[self.places[index]]
+        box = arrays["box"].tolist()
+        return Stack(arrays["image"], arrays[self.labels], (box[0], box[1], box[2], box[3]) if box else None)
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """All that a training learns from.
+
+    Parameters
+    ----------
+    structures : tuple of Structure
+    channels : int
+    frame : Frame
+    stacks, checked, masks : Stacks
+        To learn from, to choose the weights by, and of unpaired masks.
+    notes : list of str
+    """
+
+    structures: tuple[Structure, ...]
+    channels: int
+    frame: Frame
+    stacks: Stacks
+    checked: Stacks
+    masks: Stacks
+    notes: list[str]
+
+    @property
+    def classes(self) -> int:
+        """Structures and the background."""
+        return len(self.structures) + 1
+
+
+def gather(
+    cases: Sequence[Case], validation: Sequence[Case], masks: Sequence[Volume], recipe: SliceRecipe
+) -> Generator[Step, None, Material]:
+    """Cut all cases into slices; whole strokes are held out where the recipe asks for it and no validation case has strokes.
+
+    Raises
+    ------
+    DataError, PromptError, RecipeError
+        No case, cases with different channels, nothing marked, or unusable masks.
+    """
+    if not cases:
+        raise DataError("there is no case to learn from; give at least one volume with strokes.")
+    memory = default_memory()
+    total = len(cases) + len(validation) + len(masks)
+    yield Step("prepare", 0, total, note=bounds(memory) if len(cases) > 1 else "")
+    structures = structures_of(cases, recipe)
+    few = (cases[n] for n in np.unique(np.linspace(0, len(cases) - 1, FRAMED).astype(int)))
+    frame = frame_of(few, structures, recipe)
+    settings = {
+        "version": PREPARED_VERSION,
+        "supervision": recipe.supervision,
+        "frame": [frame.axis, frame.spacing],
+        "values": [structure.value for structure in structures],
+        "flat": recipe.dimensions == "2D",
+    }
+
+    def prepare(case: Case, hold_out: float = 0.0) -> Arrays:
+        stack = stack_of(case, frame, structures, recipe)
+        labels = stack.labels
+        more = {}
+        if hold_out:
+            # the draw follows the strokes, not their place in the cohort: prepared once, they serve every fold
+            out = held_out_strokes(labels, hold_out, seed=(recipe.seed, zlib.crc32(labels.tobytes())), unmarked=IGNORE)
+            more = {"held out": np.where(out, labels, np.int8(IGNORE))}
+            labels = np.where(out, np.int8(IGNORE), labels)
+            stack = Stack.of(stack.image, labels)
+        return {"image": stack.image, "labels": labels, "box": np.array(stack.box or (), dtype=np.int64), **more}
+
+    small = int(CHECKED * memory)
+    watched = PreparedCases(validation, prepare, settings=settings, memory_bytes=small if len(validation) else 0)
+    for place in range(len(watched)):
+        watched[place]
+        yield Step("prepare", place + 1, total)
+    checked = Stacks(watched, places=_marked(watched, "labels"))
+    hold_out = 0.0 if len(checked) else recipe.hold_out
+    shapes = PreparedCases(
+        masks,
+        lambda mask: _of_mask(mask, frame, structures),
+        settings={**settings, "kind": "mask"},
+        memory_bytes=small if len(masks) else 0,
+    )
+    left = memory - watched.memory_bytes - shapes.memory_bytes
+    prepared = PreparedCases(
+        cases,
+        lambda case: prepare(case, hold_out),
+        settings={**settings, "hold_out": [hold_out, recipe.seed if hold_out else 0]},
+        memory_bytes=left,
+    )
+    ids, channels = known(cases, "id"), 0
+    counts = np.zeros(len(structures) + 2, dtype=np.int64)
+    for place, arrays in enumerate(prepared):
+        own = len(arrays["image"])
+        if channels and own != channels:
+            raise DataError(f"{ids[place]} has {own} channels and others have {channels}; give each case the same.")
+        channels = own
+        for name in ("labels", "held out"):
+            if name in arrays:
+                counts += np.bincount(arrays[name].ravel() + 1, minlength=len(counts))
+        yield Step("prepare", len(validation) + place + 1, total)
+    if not counts[1:].any():
+        raise PromptError("no case has strokes; draw some on each structure and on the background.")
+    if hold_out:
+        checked = Stacks(prepared, "held out", _marked(prepared, "held out"))
+    kept = []
+    for place, arrays in enumerate(shapes):
+        kept += [place] if len(arrays["labels"]) else []
+        yield Step("prepare", len(validation) + len(cases) + place + 1, total)
+    notes = [
+        f"no stroke marks {name}: the network cannot learn it; draw some."
+        for name, count in zip(("the background", *(s.name for s in structures)), counts[1:], strict=True)
+        if not count
+    ]
+    if len(kept) < len(masks):
+        notes.append(f"{len(masks) - len(kept)} unpaired masks are empty and were left out.")
+    notes += [*dict.fromkeys(note for part in (prepared, watched, shapes) for note in part.notes), *_paired(masks, cases)]
+    return Material(structures, channels, frame, Stacks(prepared), checked, Stacks(shapes, places=kept), notes)
+
+
+def _marked(prepared: PreparedCases[Any], labels: str) -> list[int]:
+    """The cases that have marks."""
+    return [place for place, arrays in enumerate(prepared) if bool((arrays[labels] != IGNORE).any())]
+
+
+def _of_mask(mask: Volume, frame: Frame, structures: Sequence[Structure]) -> Arrays:
+    """An unpaired mask as a stack without image."""
+    labels = mask_labels(mask, frame, structures)
+    stack = Stack.of(np.zeros((0, *labels.shape), dtype=np.float32), labels)
+    return {"image": stack.image, "labels": labels, "box": np.array(stack.box or (), dtype=np.int64)}
+
+
+def _paired(masks: Sequence[Volume], cases: Sequence[Case]) -> list[str]:
+    """A note for each mask that fits the strokes of a case so well that it must be its own."""
+    if not isinstance(cases, list | tuple):  # lazy ones would all be read once more
+        return []
+    found = ((mask.name, case.id) for mask in masks for case in cases if _belongs_to(mask, case))
+    return [
+        f"the mask {mask} fits the strokes of {case}: it is not unpaired; leave it out for a fair figure."
+        for mask, case in dict(found).items()
+    ]
+
+
+def _belongs_to(mask: Volume, case: Case) -> bool:
+    if case.scribbles is None or not mask.same_grid(case.volume):
+        return False
+    strokes = case.scribbles.labels
+    marked = strokes != 0
+    wanted = np.where(strokes[marked] == BACKGROUND_STROKE, 0, strokes[marked])
+    return bool((wanted > 0).sum() >= 20 and float((mask.array[marked] == wanted).mean()) > 0.99)
