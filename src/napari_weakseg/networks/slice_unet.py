@@ -91,6 +91,8 @@ class SliceUNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        # a processor's convolutions take a third less time where the channels of a pixel lie together
+        self.to(memory_format=torch.channels_last if dimensions == 2 else torch.channels_last_3d)  # type: ignore[call-overload]
 
     def gated(self, level: int, features: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
         """What leaves decoder level `level` (0 = full resolution), and the attention there; here there is none."""

@@ -36,12 +36,15 @@ class Batch:
         Windows of any slices, marked or not.
     masks : Tensor, shape (B', K, H, W), float32, or None
         One-hot slices of unpaired masks, background first; they belong to no image of the batch.
+    progress : float
+        Share of the training that lies behind.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     others: torch.Tensor
     masks: torch.Tensor | None
+    progress: float = 1.0
 
 
 class SliceBatches:
@@ -84,7 +87,7 @@ class SliceBatches:
                 torch.stack(drawn).clamp(min=0).flatten(0, 1) if recipe.dimensions == "3D" else torch.stack(drawn).clamp(min=0)
             )
             masks = functional.one_hot(real, self.classes).movedim(-1, 1).float().to(self.device)
-        return Batch(images.to(self.device), labels.to(self.device), free.to(self.device), masks)
+        return Batch(images.to(self.device), labels.to(self.device), free.to(self.device), masks, step / recipe.steps)
 
     def _turn(self, places: list[tuple[int, int]], stream: int, step: int, count: int | None = None) -> list[tuple[int, int]]:
         """The next places of a stream that goes through all of them in a new order each time."""

@@ -13,7 +13,7 @@ from ..errors import DataError, PromptError
 from ..method import Preview, Result
 from ..networks.slice_unet import padded
 from ..prompts import BACKGROUND_STROKE
-from .devices import pick_device
+from .devices import has_fast_bfloat16, pick_device
 from .stacks import Cut, Frame, check_thickness
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ Segmented = tuple[Tensor, tuple[Tensor, ...]]
 
 
 def forward(network: nn.Module, images: Tensor) -> Segmented:
-    """Logits as float32, and attentions; in bfloat16 on a GPU."""
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=images.device.type == "cuda"):
+    """Logits as float32, and attentions; in bfloat16 where that is faster."""
+    kind = images.device.type
+    with torch.autocast(kind, dtype=torch.bfloat16, enabled=has_fast_bfloat16(kind)):
         logits, attentions = network(images)
     return logits.float(), attentions
 

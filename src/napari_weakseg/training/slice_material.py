@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from ..arrays.background_contours import outside_background_contours
 from ..arrays.scribbles import held_out_strokes
 from ..case import known
 from ..errors import DataError, PromptError
@@ -16,7 +17,7 @@ from ..method import Step
 from ..prompts import BACKGROUND_STROKE
 from .cache import PreparedCases, bounds, default_memory
 from .partial_losses import IGNORE
-from .stacks import Frame, Stack, frame_of, mask_labels, stack_of, structures_of
+from .stacks import Frame, Labels, Stack, frame_of, mask_labels, stack_of, structures_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -125,7 +126,7 @@ def gather(
         "flat": recipe.dimensions == "2D",
     }
 
-    def prepare(case: Case, hold_out: float = 0.0) -> Arrays:
+    def prepare(case: Case, hold_out: float = 0.0, *, outside: bool = False) -> Arrays:
         stack = stack_of(case, frame, structures, recipe)
         labels = stack.labels
         more = {}
@@ -135,6 +136,8 @@ def gather(
             more = {"held out": np.where(out, labels, np.int8(IGNORE))}
             labels = np.where(out, np.int8(IGNORE), labels)
             stack = Stack.of(stack.image, labels)
+        if outside:
+            labels = with_outside(labels, recipe.seed)
         return {"image": stack.image, "labels": labels, "box": np.array(stack.box or (), dtype=np.int64), **more}
 
     small = int(CHECKED * memory)
@@ -150,11 +153,12 @@ def gather(
         settings={**settings, "kind": "mask"},
         memory_bytes=small if len(masks) else 0,
     )
+    outside = recipe.background_contours and recipe.supervision == "marks"
     left = memory - watched.memory_bytes - shapes.memory_bytes
     prepared = PreparedCases(
         cases,
-        lambda case: prepare(case, hold_out),
-        settings={**settings, "hold_out": [hold_out, recipe.seed if hold_out else 0]},
+        lambda case: prepare(case, hold_out, outside=outside),
+        settings={**settings, "hold_out": hold_out, "outside": outside, "seed": recipe.seed if hold_out or outside else 0},
         memory_bytes=left,
     )
     ids, channels = known(cases, "id"), 0
@@ -185,6 +189,20 @@ def gather(
         notes.append(f"{len(masks) - len(kept)} unpaired masks are empty and were left out.")
     notes += [*dict.fromkeys(note for part in (prepared, watched, shapes) for note in part.notes), *_paired(masks, cases)]
     return Material(structures, channels, frame, Stacks(prepared), checked, Stacks(shapes, places=kept), notes)
+
+
+def with_outside(labels: Labels, seed: int) -> Labels:
+    """Labels (S, H, W) with some voxels outside of closed background strokes labelled as background.
+
+    In each slice as many of them, chosen by chance, as there are voxels of the stroke: all of them would drown the structures.
+    """
+    outside = outside_background_contours(labels == 0, labels > 0) & (labels == IGNORE)
+    more = labels.copy()
+    rng = np.random.default_rng((seed, zlib.crc32(labels.tobytes())))
+    for s in np.flatnonzero(outside.any(axis=(1, 2))):
+        free = np.flatnonzero(outside[s])
+        more[s].flat[rng.choice(free, min(len(free), int((labels[s] == 0).sum())), replace=False)] = 0
+    return more
 
 
 def _marked(prepared: PreparedCases[Any], labels: str) -> list[int]:

@@ -25,6 +25,7 @@ PAPER: Mapping[str, Any] = {
     "schedule": "triangle",
     "momentum": 0.01,
     "rotation": 90.0,
+    "background_contours": False,
     "hold_out": 0.2,
     "max_seconds": 1e7,
 }
@@ -36,7 +37,7 @@ class SliceRecipe(Recipe):
     """Network, data and budget; defaults are those of ``laptop``."""
 
     PRESETS: ClassVar = {"laptop": {}, "paper": PAPER}
-    COHORT: ClassVar = {"laptop": {"max_seconds": 2700.0, "batch": 8}}
+    COHORT: ClassVar = {"laptop": {"max_seconds": 2700.0, "batch": 8, "steps": 4000}}
 
     supervision: str = knob(
         "marks", choices=("marks", "masks"), tooltip="Learn from strokes, or from full masks (for comparisons only)"
@@ -44,12 +45,12 @@ class SliceRecipe(Recipe):
     dimensions: str = knob(
         "2D", choices=("2D", "3D"), tooltip="2D: slices in the plane of best resolution; 3D: where slices are not thick"
     )
-    filters: int = knob(12, min=2, max=256, tooltip="Channels at full resolution, doubled at each of four coarser ones")
+    filters: int = knob(16, min=2, max=256, tooltip="Channels at full resolution, doubled at each of four coarser ones")
     grid_spacing: float = knob(
         0.0, min=0, max=20, unit="mm", tooltip="Pixel size that slices are resampled to; 0: from the extent of the strokes"
     )
     size: int = knob(
-        144, min=16, max=1024, unit="voxels", tooltip="Side of the training window, rounded up to a multiple of 16"
+        112, min=16, max=1024, unit="voxels", tooltip="Side of the training window, rounded up to a multiple of 16"
     )
     depth: int = knob(16, min=16, max=256, unit="voxels", tooltip="Slices in a training window (3D only), a multiple of 16")
     batch: int = knob(4, min=2, max=256, tooltip="Windows per step and stream; 1 is slow on a CPU")
@@ -67,6 +68,9 @@ class SliceRecipe(Recipe):
     scale: float = knob(0.1, min=0, max=0.5, tooltip="Windows are enlarged or shrunk by up to this share")
     noise: float = knob(0.02, min=0, max=1, source=CODE, tooltip="Noise and brightness changes, in interquartile ranges")
     contrast: float = knob(0.05, min=0, max=0.9, source=CODE, tooltip="Contrast is changed by up to this share")
+    background_contours: bool = knob(
+        True, tooltip="What a background stroke closed around all structure strokes of a slice leaves outside is background"
+    )
     hold_out: float = knob(
         0.0, min=0, max=0.5, tooltip="Share of whole strokes kept from training, to choose the best weights by; 0: the last"
     )

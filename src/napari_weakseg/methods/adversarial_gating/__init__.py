@@ -50,6 +50,8 @@ class AdversarialGatingRecipe(SliceRecipe):
             **PAPER,
             "discriminator_filters": 32,
             "head": 28,
+            "warm_up": 0.0,
+            "class_weights": True,
             "balance": "published",
             "consistency_weight": 0.2,
             "soften": 0.0,
@@ -62,6 +64,12 @@ class AdversarialGatingRecipe(SliceRecipe):
         tooltip="MAAG: gates learn from unpaired masks; PyAG: from the prediction itself; auto: MAAG where there are masks",
     )
     adversarial_weight: float = knob(0.2, min=0, max=100, source=CODE, tooltip="Weight of the game (MAAG only)")
+    class_weights: bool = knob(
+        False, tooltip="Every class's strokes count the same, however few; published: yes, and too much is drawn (MAAG only)"
+    )
+    warm_up: float = knob(
+        0.4, min=0, max=1, tooltip="Share of the steps that learn from strokes alone, before the game begins (MAAG only)"
+    )
     marked_weight: float = knob(
         0.1, min=0, max=100, source=CODE, tooltip="Weight of the discriminator's loss on marked windows (MAAG only)"
     )

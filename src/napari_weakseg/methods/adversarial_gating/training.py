@@ -61,6 +61,7 @@ class Game:
     def __init__(self, segmentor: GatedUNet, discriminator: Discriminator, recipe: AdversarialGatingRecipe) -> None:
         self.segmentor: nn.Module = segmentor
         self.discriminator, self.recipe = discriminator, recipe
+        self.on_strokes = weighted_partial_cross_entropy_loss if recipe.class_weights else partial_cross_entropy_loss
         self.modules: dict[str, nn.Module] = {"segmentor": segmentor, "discriminator": discriminator}
         self.optimisers: dict[str, torch.optim.Optimizer] = {
             name: torch.optim.Adam(module.parameters(), lr=recipe.learning_rate) for name, module in self.modules.items()
@@ -70,6 +71,11 @@ class Game:
         """One step of each network."""
         assert batch.masks is not None
         recipe = self.recipe
+        if batch.progress < recipe.warm_up:
+            logits, _ = forward(self.segmentor, batch.images)
+            supervised = self.on_strokes(logits, batch.labels)
+            descend(supervised, self.optimisers["segmentor"])
+            return _scores(cross_entropy=supervised)
         logits, attentions = forward(self.segmentor, torch.cat([batch.images, batch.others]))
         shown = pyramid(logits.softmax(1), attentions)
         count = len(shown[0]) // 2  # as many other windows as marked ones; in 3D their slices
@@ -84,7 +90,7 @@ class Game:
 
         self.discriminator.requires_grad_(False)
         game = generator_loss(self.discriminator(others))
-        supervised = weighted_partial_cross_entropy_loss(logits[: len(batch.images)], batch.labels)
+        supervised = self.on_strokes(logits[: len(batch.images)], batch.labels)
         other = game if recipe.balance == "game" else on_marked
         weight = dynamic_weight(other, supervised, limit=recipe.largest_weight)
         descend(weight * supervised + recipe.adversarial_weight * game, self.optimisers["segmentor"])
