@@ -232,6 +232,22 @@ def test_the_game_moves_the_segmentor_towards_masks_that_pass_for_real():
     assert figures[-1] < figures[0]
 
 
+def test_before_the_game_strokes_alone_move_the_segmentor():
+    recipe = recipe_of(warm_up=0.5)
+    torch.manual_seed(0)
+    game = Game(new_segmentor(1, 3, recipe), new_discriminator(2, recipe), recipe)
+    before = [value.clone() for value in game.discriminator.parameters()]
+    labels = torch.full((2, 32, 32), IGNORE)
+    labels[:, 4, 4:12] = 1
+    masks = torch.zeros(2, 3, 32, 32)
+    masks[:, 0] = 1
+    images = torch.randn(2, 1, 32, 32)
+    early = game.learn(Batch(images, labels, images, masks, progress=0.49))
+    assert set(early) == {"cross entropy"}
+    assert all(torch.equal(old, new) for old, new in zip(before, game.discriminator.parameters(), strict=True))
+    assert "game" in game.learn(Batch(images, labels, images, masks, progress=0.5))
+
+
 def test_unlabelled_voxels_supervise_nothing():
     recipe = recipe_of(consistency_weight=0.0)
     learner = SelfConsistency(new_segmentor(1, 3, recipe), recipe)

@@ -17,6 +17,7 @@ from napari_weakseg.training.partial_losses import (
     partial_cross_entropy_loss,
     weighted_partial_cross_entropy_loss,
 )
+from napari_weakseg.training.slice_material import with_outside
 from toy_cohort import toy_case
 
 TINY = {"filters": 6, "size": 32, "batch": 4, "device": "cpu", "max_seconds": 1e6, "preview_seconds": 0, "learning_rate": 5e-3}
@@ -125,3 +126,14 @@ def test_a_structure_without_a_stroke_is_said():
     poor = dataclasses.replace(case, scribbles=dataclasses.replace(case.scribbles, labels=labels))
     _, weights = trained([poor], steps=1)
     assert any("no stroke marks core" in note for note in weights.meta["notes"])
+
+
+def test_a_closed_background_stroke_teaches_as_many_voxels_outside_as_it_has():
+    labels = np.full((1, 40, 40), IGNORE, dtype=np.int8)
+    labels[0, 10, 10:31] = labels[0, 30, 10:31] = labels[0, 10:31, 10] = labels[0, 10:31, 30] = 0
+    labels[0, 20, 20:24] = 1
+    more = with_outside(labels, seed=0)
+    assert (more == 0).sum() == 2 * (labels == 0).sum()
+    assert (more[labels != IGNORE] == labels[labels != IGNORE]).all()
+    assert (more[0, 11:30, 11:30] == labels[0, 11:30, 11:30]).all()
+    assert (with_outside(labels, seed=0) == more).all()

@@ -32,14 +32,13 @@ def outside_background_contours(background: NDArray[np.bool_], structures: NDArr
         The strokes themselves are not among them.
     """
     outside = np.zeros(background.shape, dtype=bool)
-    around = GAP + 1
+    reach = GAP // 2 + 1
     for s in np.flatnonzero(background.any(axis=(1, 2)) & structures.any(axis=(1, 2))):
-        stroke = np.pad(background[s], around)
-        inside = np.pad(structures[s], around)
-        for closed in (stroke, ndimage.binary_closing(stroke, iterations=GAP // 2) & ~inside | stroke):
-            regions, _ = ndimage.label(~closed)
+        stroke, inside = np.pad(background[s], reach + 1), np.pad(structures[s], reach + 1)
+        for wall in (stroke, ndimage.binary_dilation(stroke, iterations=reach)):  # the second is closed over gaps
+            regions, _ = ndimage.label(~wall)
             reached = regions == regions[0, 0]
             if not (reached & inside).any():
-                outside[s] = reached[around:-around, around:-around]
+                outside[s] = reached[reach + 1 : -reach - 1, reach + 1 : -reach - 1]
                 break
     return outside
