@@ -114,7 +114,8 @@ def steps(
     ]
     fitted = weights is None and (checkpoints is None or checkpoints.latest() is None)
     if weights is None:
-        fit = room.fit([case], recipe, None, checkpoints=checkpoints)
+        kept: dict[str, Any] = {} if checkpoints is None else {"checkpoints": checkpoints}
+        fit = room.fit([case], recipe, None, **kept)
         with closing(fit):
             while True:
                 try:

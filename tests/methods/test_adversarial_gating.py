@@ -328,7 +328,9 @@ def cohort():
 
 
 def test_a_short_game_with_masks_of_others_learns_and_the_gates_close_outside():
-    recipe = recipe_of(batch=4, filters=6, steps=160, stop_after=(160,), learning_rate=2e-3, preview_seconds=0)
+    recipe = recipe_of(
+        batch=4, filters=6, steps=160, stop_after=(160,), learning_rate=2e-3, preview_seconds=0, warm_up=0, class_weights=True
+    )
     steps, weights = drained(fit(cohort(), recipe, unpaired_masks=toy_masks()))
     gap = np.array([step.scores["real score"] - step.scores["fake score"] for step in steps if step.scores])
     assert gap[:2].mean() < 0.8 * gap[-60:].mean()  # the discriminator learns to tell masks from predictions
