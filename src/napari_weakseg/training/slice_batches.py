@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ..networks.slice_unet import MULTIPLE
 from .partial_losses import IGNORE
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ class SliceBatches:
         Background included.
     recipe : SliceRecipe
     device : torch.device
+
+    Attributes
+    ----------
+    window : tuple of int
+        Sides of what is drawn: the recipe's, or less where every slice is smaller.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class SliceBatches:
         self.marked = [(n, s) for n, stack in enumerate(stacks) for s in stack.marked_slices()]
         self.any = [(n, s) for n, stack in enumerate(stacks) for s in stack.filled_slices()] or self.marked
         self.real = [(n, s) for n, stack in enumerate(masks) for s in range(len(stack.labels))]
+        self.window = _fitting([stack.labels.shape for stack in stacks], recipe)
 
     def draw(self, step: int) -> Batch:
         """The batch of step `step`: the same whenever it is asked for."""
@@ -81,7 +88,7 @@ class SliceBatches:
         free = self._changed(torch.stack([image for image, _ in others]), rng)
         masks = None
         if self.real:
-            count = recipe.batch if recipe.dimensions == "2D" else recipe.batch * recipe.window[0]
+            count = recipe.batch if recipe.dimensions == "2D" else recipe.batch * self.window[0]
             drawn = [self._window(self.masks[n], s, rng, depth=1)[1] for n, s in self._turn(self.real, 4, step, count)]
             real = (
                 torch.stack(drawn).clamp(min=0).flatten(0, 1) if recipe.dimensions == "3D" else torch.stack(drawn).clamp(min=0)
@@ -105,8 +112,7 @@ class SliceBatches:
 
         Beyond the slice the image goes on as at its edge, and nothing is labelled: padding never supervises.
         """
-        recipe = self.recipe
-        *deep, height, width = recipe.window
+        *deep, height, width = self.window
         thickness = (deep[0] if depth is None else depth) if deep else 1
         first = index - int(rng.integers(thickness))
         rows = np.arange(first, first + thickness)
@@ -151,6 +157,14 @@ class SliceBatches:
         contrast = torch.from_numpy(rng.uniform(1 - recipe.contrast, 1 + recipe.contrast, shape)).float()
         brightness = torch.from_numpy(rng.uniform(-recipe.noise, recipe.noise, shape)).float()
         return images * contrast + brightness + recipe.noise * torch.from_numpy(rng.standard_normal(images.shape, np.float32))
+
+
+def _fitting(shapes: Sequence[tuple[int, ...]], recipe: SliceRecipe) -> tuple[int, ...]:
+    """The recipe's window, no larger than what the largest stack (S, H, W) needs: padding teaches nothing and takes time."""
+    depth = max(shape[0] for shape in shapes)
+    side = max(max(shape[1:]) for shape in shapes)
+    wanted = (side, side) if recipe.dimensions == "2D" else (depth, side, side)
+    return tuple(min(own, -(-most // MULTIPLE) * MULTIPLE) for own, most in zip(recipe.window, wanted, strict=True))
 
 
 def _centre(low: int, high: int, side: int, length: int, shift: float, rng: np.random.Generator) -> float:

@@ -155,6 +155,7 @@ def fit_slices(
         "dimensions": recipe.dimensions,
         "slice_axis": material.frame.axis,
         "grid_spacing": material.frame.spacing,
+        "window": list(batches.window),
     }
     began = time.monotonic()
     done = [0]

@@ -117,6 +117,7 @@ def checked_meta(weights: Weights) -> Mapping[str, Any]:
     ranges = {"channels": (1, 64), "classes": (2, 255), "filters": (2, 256), "slice_axis": (0, 2), "grid_spacing": (0, 100)}
     try:
         good = all(low <= float(meta[name]) <= high for name, (low, high) in ranges.items())
+        good &= all(16 <= int(side) <= 1024 for side in meta["window"])
         good &= meta["dimensions"] in ("2D", "3D") and int(meta["classes"]) == len(weights.structures) + 1
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"the weights lack what a network is built from ({error}); train again.") from error

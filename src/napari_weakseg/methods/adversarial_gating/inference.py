@@ -58,7 +58,7 @@ def discriminator_doubt(
     segmentor.eval()
     cut = Cut(case.volume, Frame(int(weights.meta["slice_axis"]), float(weights.meta["grid_spacing"])))
     image = torch.from_numpy(np.stack([cut.image(channel.array) for channel in case.channels.values()])).movedim(1, 0)
-    image = _window(image, _middle(cut.slices(found) > 0, cut.sides), recipe.window[-1])
+    image = _window(image, _middle(cut.slices(found) > 0, cut.sides), int(weights.meta["window"][-1]))
     scores = []
     for part in torch.split(image, recipe.batch):
         logits, attentions = segmentor(part.to(device))
