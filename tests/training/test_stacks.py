@@ -105,7 +105,8 @@ def test_padding_never_supervises_and_the_image_goes_on_at_its_edge():
 
 
 def test_a_window_is_no_larger_than_the_largest_slice_needs():
-    small, wide = (Stack.of(np.zeros((1, 2, *sides), np.float32), np.zeros((2, *sides), np.int8)) for sides in ((8, 8), (9, 20)))
+    sizes = ((2, 8, 8), (2, 9, 20))
+    small, wide = (Stack.of(np.zeros((1, *size), np.float32), np.zeros(size, np.int8)) for size in sizes)
     device = torch.device("cpu")
     assert SliceBatches([small], [], 3, recipe_of(size=64), device).window == (16, 16)
     assert SliceBatches([small, wide], [], 3, recipe_of(size=64), device).window == (32, 32)
