@@ -1,4 +1,4 @@
-"""Strokes outside of the heart (hippocampus), and from one heart study to another (ACDC and MSCMR): the same four ways of learning.
+"""Strokes outside of the heart (hippocampus), and between two heart studies (ACDC, MSCMR): the same four ways of learning.
 
     python benchmarks/scribbles_elsewhere.py ../shared/data --keep FOLDER [--sets hippocampus mscmr_to_acdc] [--only maag pce]
     python benchmarks/scribbles_elsewhere.py ../shared/data --keep FOLDER --acdc FOLDER_OF_ACDC_COHORT     (ACDC to MSCMR)
