@@ -74,6 +74,12 @@ def split(data: Path) -> dict[str, list[str]]:
     return parts | {"masks": sorted(rest), "training": sorted(parts["strokes"] + rest)}
 
 
+def phases(data: Path) -> dict[str, str]:
+    """``"ED"`` or ``"ES"`` of each case."""
+    with (data / "labels.csv").open(newline="") as file:
+        return {row["case"]: row["phase"] for row in csv.DictReader(file)}
+
+
 def cases_of(data: Path, patients: list[str]) -> list[Path]:
     """Folders of both phases of the patients."""
     return [folder for patient in patients for folder in sorted(data.glob(f"{patient}_*"))]
@@ -190,6 +196,7 @@ def setting(data: Path, parts: dict[str, list[str]], minutes: float) -> dict[str
     return {
         "data": "ACDC cine MRI, end-diastole and end-systole, expert strokes of Valvano et al.",
         "split": parts,
+        "phases": phases(data),
         "patients_that_share_an_image": same_images(data, parts),
         "seed": SEED,
         "preset": "laptop (cohort)",

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 CHECKS = 40
 """How often in a training the held-out strokes are looked at."""
 
+CHOSEN_FROM = 0.5
+"""Share of the steps after which weights may be chosen, as published: strokes alone would choose those from before the game."""
+
 CHECKED_SLICES, CHECKED_STACKS = 64, 8
 Place = tuple[int, int | slice]
 """A stack's number and which of its slices."""
@@ -171,7 +174,8 @@ def fit_slices(
         every = max(1, recipe.steps // CHECKS)
         if checked and ((index + 1) % every == 0 or index + 1 == recipe.steps):
             error = stroke_error(learner.segmentor, material.checked, checked, material.classes, device)
-            best.offer(error, learner.segmentor)
+            if (index + 1) >= CHOSEN_FROM * recipe.steps:
+                best.offer(error, learner.segmentor)
             scores["held-out strokes"] = error
         return scores
 
