@@ -7,8 +7,10 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast, overload
 
+from .arrays.pairing import Drawn, paired_note
 from .case import Case, Cohort, Fold, fingerprint, known, pick
 from .errors import CohortFaults, DataError, PromptError, RecipeError, WeaksegError
+from .io.cases import MasksOnDisk
 from .io.runs import Run
 from .method import Step, Weights
 from .methods import DEFAULT, get_method, list_methods
@@ -110,12 +112,14 @@ def training_steps(
         kept = None if run is None else stack.enter_context(Run(run))
         if kept is not None:
             kept.reserve()  # a folder that cannot be written is found before hundreds of images are read
-        masks = cohort.unpaired_masks if room.card.learns_masks else ()
-        hashes = yield from _checked(learnt, masks, () if room.card.learns_unmarked else room.card.prompts, supervision)
+        said: list[str] = []
+        masks = _unpaired(cohort.unpaired_masks if room.card.learns_masks else (), parts, said)
+        takes = () if room.card.learns_unmarked else room.card.prompts
+        hashes = yield from _checked(learnt, masks, takes, supervision, said)
         if kept is not None:
             facts = split_facts(cohort, parts, hashes)
             kept.begin(recipe, method, {**facts, "supervision": supervision, "split": split}, resume=resume)
-            kept.keep_notes(cohort.notes)
+            kept.keep_notes((*cohort.notes, *said))
         more = {"unpaired_masks": masks} if room.card.learns_masks else {}
         fit = room.fit(learnt["training"], recipe, weights, validation=learnt["validation"], checkpoints=kept, **more)
         stack.enter_context(closing(fit))
@@ -124,6 +128,7 @@ def training_steps(
                 step = next(fit)
             except StopIteration as end:
                 done = cast("Weights", end.value)
+                done = replace(done, meta={**done.meta, "notes": [*done.meta.get("notes", ()), *said]}) if said else done
                 break
             if kept is not None:
                 kept.log(step)
@@ -257,10 +262,22 @@ def _split(cohort: Cohort, fold: tuple[int, int] | Fold | None, seed: int) -> tu
     return {"training": fold.training, "validation": cohort.validation, "testing": fold.testing}, how
 
 
+def _unpaired(masks: Sequence[Volume], parts: Mapping[str, Sequence[Case]], said: list[str]) -> Sequence[Volume]:
+    """The masks without those of patients whom this run holds out, where it is known whose they are."""
+    if not isinstance(masks, MasksOnDisk):
+        return masks
+    tested = {patient for part in ("validation", "testing") for patient in known(parts[part], "patient")}
+    kept = [place for place, patient in enumerate(masks.patients) if patient not in tested]
+    if len(kept) == len(masks):
+        return masks
+    said.append(f"{len(masks) - len(kept)} unpaired masks of patients who are held out were left out.")
+    return masks.pick(kept)
+
+
 def _checked(
-    parts: Mapping[str, LearntCases], masks: Sequence[Volume], takes: tuple[str, ...], supervision: str
+    parts: Mapping[str, LearntCases], masks: Sequence[Volume], takes: tuple[str, ...], supervision: str, said: list[str]
 ) -> Generator[Step, None, dict[str, Any]]:
-    """Read every case and mask once; returns their hashes as `split_facts` takes them.
+    """Read every case and mask once; returns their hashes as `split_facts` takes them, and adds to the notes `said`.
 
     Raises
     ------
@@ -271,11 +288,13 @@ def _checked(
     hashes: dict[str, Any] = {part: {} for part in parts} | {"unpaired_masks": []}
     seen: dict[str, str] = {}
     faults: list[str] = []
+    drawn: list[Drawn | None] = []
     for part, cases in parts.items():
         for place in range(len(cases)):
             try:
                 case = cases[place]
                 _check_marks(case, takes, supervision)
+                drawn.append(Drawn.of(case) if masks else None)
                 image = case.image_sha256
                 hashes[part][case.id] = {"image": image, "marks": case.marks_sha256}
                 if seen.setdefault(image, case.id) != case.id:
@@ -286,11 +305,15 @@ def _checked(
             yield Step("check", done, total, progress=0.0)
     for place in range(len(masks)):
         try:
-            hashes["unpaired_masks"].append(masks[place].sha256)
+            mask = masks[place]
+            hashes["unpaired_masks"].append(mask.sha256)
+            said += filter(None, (paired_note(mask, drawn),))
         except WeaksegError as error:
             faults.append(str(error))
         done += 1
         yield Step("check", done, total, progress=0.0)
+    for note in said:
+        yield Step("check", total, total, note=note)
     if faults:
         raise CohortFaults(faults)
     return hashes

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from ..arrays.background_contours import outside_background_contours
+from ..arrays.pairing import Drawn, paired_note
 from ..arrays.scribbles import held_out_strokes
 from ..case import known
 from ..errors import DataError, PromptError
 from ..method import Step
-from ..prompts import BACKGROUND_STROKE
 from .cache import PreparedCases, bounds, default_memory
 from .partial_losses import IGNORE
 from .stacks import Frame, Labels, Stack, frame_of, mask_labels, stack_of, structures_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .cache import Arrays
     from .slice_recipe import SliceRecipe
 
-PREPARED_VERSION = 1
+PREPARED_VERSION = 2
 """Goes up when what is prepared of a case changes."""
 
 FRAMED = 12
@@ -133,6 +133,8 @@ def gather(
         if hold_out:
             # the draw follows the strokes, not their place in the cohort: prepared once, they serve every fold
             out = held_out_strokes(labels, hold_out, seed=(recipe.seed, zlib.crc32(labels.tobytes())), unmarked=IGNORE)
+            if recipe.supervision == "marks" and (labels != IGNORE).all():
+                out[:] = False  # a case that is marked in full: weights are chosen by strokes, never by a mask
             more = {"held out": np.where(out, labels, np.int8(IGNORE))}
             labels = np.where(out, np.int8(IGNORE), labels)
             stack = Stack.of(stack.image, labels)
@@ -161,16 +163,18 @@ def gather(
         settings={**settings, "hold_out": hold_out, "outside": outside, "seed": recipe.seed if hold_out or outside else 0},
         memory_bytes=left,
     )
-    ids, channels = known(cases, "id"), 0
+    ids, channels, unmarked = known(cases, "id"), 0, 0
     counts = np.zeros(len(structures) + 2, dtype=np.int64)
     for place, arrays in enumerate(prepared):
         own = len(arrays["image"])
         if channels and own != channels:
             raise DataError(f"{ids[place]} has {own} channels and others have {channels}; give each case the same.")
         channels = own
+        before = counts[1:].sum()
         for name in ("labels", "held out"):
             if name in arrays:
                 counts += np.bincount(arrays[name].ravel() + 1, minlength=len(counts))
+        unmarked += int(counts[1:].sum() == before)
         yield Step("prepare", len(validation) + place + 1, total)
     if not counts[1:].any():
         raise PromptError("no case has strokes; draw some on each structure and on the background.")
@@ -185,6 +189,8 @@ def gather(
         for name, count in zip(("the background", *(s.name for s in structures)), counts[1:], strict=True)
         if not count
     ]
+    if unmarked:
+        notes.append(f"{unmarked} of {len(cases)} cases have no strokes: the loss on strokes does not see them.")
     if len(kept) < len(masks):
         notes.append(f"{len(masks) - len(kept)} unpaired masks are empty and were left out.")
     notes += [*dict.fromkeys(note for part in (prepared, watched, shapes) for note in part.notes), *_paired(masks, cases)]
@@ -218,20 +224,9 @@ def _of_mask(mask: Volume, frame: Frame, structures: Sequence[Structure]) -> Arr
 
 
 def _paired(masks: Sequence[Volume], cases: Sequence[Case]) -> list[str]:
-    """A note for each mask that fits the strokes of a case so well that it must be its own."""
-    if not isinstance(cases, list | tuple):  # lazy ones would all be read once more
-        return []
-    found = ((mask.name, case.id) for mask in masks for case in cases if _belongs_to(mask, case))
-    return [
-        f"the mask {mask} fits the strokes of {case}: it is not unpaired; leave it out for a fair figure."
-        for mask, case in dict(found).items()
-    ]
+    """A note for each mask that fits the strokes of a case so well that it must be its own.
 
-
-def _belongs_to(mask: Volume, case: Case) -> bool:
-    if case.scribbles is None or not mask.same_grid(case.volume):
-        return False
-    strokes = case.scribbles.labels
-    marked = strokes != 0
-    wanted = np.where(strokes[marked] == BACKGROUND_STROKE, 0, strokes[marked])
-    return bool((wanted > 0).sum() >= 20 and float((mask.array[marked] == wanted).mean()) > 0.99)
+    Of a cohort, whose cases are read one by one, `napari_weakseg.cohorts.training_steps` has compared them already.
+    """
+    drawn = [Drawn.of(case) for case in cases] if masks and isinstance(cases, list | tuple) else []
+    return [note for mask in masks if (note := paired_note(mask, drawn))] if drawn else []
