@@ -29,7 +29,7 @@ from napari_weakseg.prompts import Scribbles, Structure
 
 PARTS = {"anterior": 1, "posterior": 2}
 SPLIT = {"strokes": 45, "validation": 10, "masks": 45, "testing": 30}
-STEPS = 2000
+STEPS = {"hippocampus": 1500, "mscmr_to_acdc": 1000}
 OUTPUT = Path(__file__).parent / "results_scribbles_elsewhere.json"
 
 
@@ -131,7 +131,7 @@ def main() -> None:
                 continue  # its training volumes have no full masks
             row = ROWS[name]
             path = SETS[kind](options.data, folder, masks=row.masks)
-            cost = train(path, folder / f"run_{name}", row, options.minutes, {"steps": str(STEPS)})
+            cost = train(path, folder / f"run_{name}", row, options.minutes, {"steps": str(STEPS[kind])})
             keep(options.output, kind, name, {"training": cost} | score(path, folder / f"run_{name}"))
     if options.acdc:
         path = acdc_to_mscmr(options.data, options.keep / "acdc_to_mscmr")
