@@ -13,7 +13,7 @@ import numpy as np
 
 from .case import Case, Cohort, Fold
 from .cohorts import held_out, seen_by, training_steps
-from .errors import DataError, GeometryError, PromptError
+from .errors import DataError, GeometryError, PromptError, RecipeError
 from .evaluation import evaluate_cohort, evaluate_mask
 from .io.nifti import export_notes
 from .io.records import SCHEMA_VERSION, read_record
@@ -21,7 +21,7 @@ from .io.runs import Run, read_weights
 from .method import Preview, Result, Step, Weights
 from .methods import DEFAULT, get_method
 from .prompts import BACKGROUND_STROKE, ExtremePoints, ImageLabel, Scribbles, Structure
-from .record import hash_of_prompts, new_record
+from .record import hash_of_prompts, new_record, recorded_masks
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def segment(
     on_step: Callable[[Step], object] | None = None,
     reference: Volume | None = None,
     previous: Volume | Result | None = None,
+    unpaired_masks: Sequence[Volume] = (),
 ) -> Result:
     """Make a mask of one volume from the marks on it.
 
@@ -66,6 +67,8 @@ def segment(
         Full mask for scoring; no method learns from it.
     previous : Volume or Result, optional
         An earlier mask of this image, which the strokes correct.
+    unpaired_masks : sequence of Volume, optional
+        Complete masks of other patients, of the same structures: for methods that learn shapes from them.
 
     Returns
     -------
@@ -78,7 +81,7 @@ def segment(
         Marks, settings or an image that cannot be used; nothing was computed.
     """
     case = _case_of(volume, prompts, reference, previous)
-    with closing(steps(case, method=method, recipe=recipe, weights=weights)) as running:
+    with closing(steps(case, method=method, recipe=recipe, weights=weights, unpaired_masks=unpaired_masks)) as running:
         while True:
             try:
                 step = next(running)
@@ -95,6 +98,7 @@ def steps(
     recipe: Recipe | None = None,
     weights: Weights | None = None,
     checkpoints: Checkpoints | None = None,
+    unpaired_masks: Sequence[Volume] = (),
 ) -> Generator[Step, None, Result]:
     """Like `segment`, step by step: yields each `Step` of the fit and returns the `Result`.
 
@@ -104,6 +108,8 @@ def steps(
     """
     room = get_method(method if weights is None else weights.method)
     recipe = recipe or room.recipe_class.from_preset("laptop")
+    if unpaired_masks and not room.card.learns_masks:
+        raise RecipeError(f"{room.card.name} learns nothing from unpaired masks; leave them out, or choose adversarial_gating.")
     case = _checked(case, room.card.prompts, needs_marks=weights is None)
     _check_memory(case, room.card.name, recipe if weights is None else weights.recipe)
     began = time.monotonic()
@@ -115,6 +121,7 @@ def steps(
     fitted = weights is None and (checkpoints is None or checkpoints.latest() is None)
     if weights is None:
         kept: dict[str, Any] = {} if checkpoints is None else {"checkpoints": checkpoints}
+        kept |= {"unpaired_masks": unpaired_masks} if unpaired_masks else {}
         fit = room.fit([case], recipe, None, **kept)
         with closing(fit):
             while True:
@@ -131,7 +138,9 @@ def steps(
     result = _labels_of_seen(room.predict(case, weights), case.volume)
     durations["total"] = time.monotonic() - began
     notes += [note for note in (*result.notes, *export_notes(result)) if note not in notes]
-    record = new_record(case, weights, result.mask, notes=notes, durations=durations, fitted=fitted)
+    record = new_record(
+        case, weights, result.mask, notes=notes, durations=durations, fitted=fitted, unpaired_masks=unpaired_masks
+    )
     return replace(result, record=record, notes=tuple(notes))
 
 
@@ -173,7 +182,13 @@ def _check_memory(case: Case, method: str, recipe: Recipe) -> None:
         )
 
 
-def replay(record: Mapping[str, Any] | str | os.PathLike[str], volume: Volume, *, previous: Volume | None = None) -> Result:
+def replay(
+    record: Mapping[str, Any] | str | os.PathLike[str],
+    volume: Volume,
+    *,
+    previous: Volume | None = None,
+    unpaired_masks: Sequence[Volume] = (),
+) -> Result:
     """Make the mask of a record again.
 
     The record's recipe is the one that was carried out, so no clock decides: on the same computer with the same
@@ -187,6 +202,8 @@ def replay(record: Mapping[str, Any] | str | os.PathLike[str], volume: Volume, *
         The same image: its hash is checked.
     previous : Volume, optional
         The earlier mask that was corrected, where the record says that there was one; its hash is checked.
+    unpaired_masks : sequence of Volume, optional
+        The masks of other patients that were learnt from, in any order, where the record names some; hashes are checked.
 
     Raises
     ------
@@ -213,11 +230,12 @@ def replay(record: Mapping[str, Any] | str | os.PathLike[str], volume: Volume, *
     if hash_of_prompts(points, scribbles) != hash_of_marks:
         raise DataError("the marks in the record do not match their hash; the record was changed.")
     _check_previous(data["prompts"].get("previous"), previous)
+    masks = recorded_masks(data.get("unpaired_masks") or (), unpaired_masks)
     recipe = get_method(method).recipe_class.from_json(settings)
     if recipe.device == "auto" and str(data["training"].get("device", "")).lower().startswith("cpu"):
         recipe = recipe.changed(device="cpu")  # a GPU that is here now was not there then
     given = [prompts for prompts in (points, scribbles) if prompts is not None]
-    result = segment(volume, given, method=method, recipe=recipe, previous=previous)
+    result = segment(volume, given, method=method, recipe=recipe, previous=previous, unpaired_masks=masks)
     if result.mask.sha256 == wanted:
         return result
     note = "the mask differs from the recorded one; other packages, threads or processor than at the time of recording."

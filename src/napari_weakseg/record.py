@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
+from .errors import DataError
 from .io.records import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def new_record(
     notes: Sequence[str] = (),
     durations: Mapping[str, float] | None = None,
     fitted: bool = True,
+    unpaired_masks: Sequence[Volume] = (),
 ) -> dict[str, Any]:
     """Describe one run as JSON values.
 
@@ -55,6 +57,8 @@ def new_record(
         Seconds by part of the run.
     fitted : bool
         False where the weights came from elsewhere, so that the record alone cannot repeat the run.
+    unpaired_masks : sequence of Volume
+        Masks of other patients that were learnt from.
     """
     volume = case.volume
     return {
@@ -78,6 +82,7 @@ def new_record(
             "orientation_known": volume.orientation_known,
         },
         "prompts": _prompts(case),
+        **({"unpaired_masks": [_named(mask) for mask in unpaired_masks]} if unpaired_masks else {}),
         "output": {"sha256": mask.sha256, "dtype": mask.array.dtype.name, "voxels": int((mask.array != 0).sum())},
         "notes": [_without_names(note, case) for note in notes],
         "durations": {name: round(seconds, 3) for name, seconds in (durations or {}).items()},
@@ -92,6 +97,23 @@ def hash_of_prompts(points: ExtremePoints | None, scribbles: Scribbles | None = 
         digest.update(repr(scribbles.labels.shape).encode())
         digest.update(np.ascontiguousarray(scribbles.labels).tobytes())
     return digest.hexdigest()
+
+
+def recorded_masks(recorded: Sequence[Mapping[str, Any]], given: Sequence[Volume]) -> list[Volume]:
+    """The masks that a record names, in its order, found among those given by their hashes.
+
+    Raises
+    ------
+    DataError
+        Some are not among them.
+    """
+    known = {mask.sha256: mask for mask in given}
+    masks = [known.get(str(one.get("sha256"))) for one in recorded]
+    if missing := masks.count(None):
+        raise DataError(
+            f"{missing} of the {len(masks)} unpaired masks that the record names are not among those given; give the same folder."
+        )
+    return [mask for mask in masks if mask is not None]
 
 
 def _software() -> dict[str, Any]:
@@ -141,6 +163,12 @@ def _prompts(case: Case) -> dict[str, Any] | None:
     if case.previous is not None:
         marks["previous"] = {"sha256": case.previous.sha256}
     return marks
+
+
+def _named(mask: Volume) -> dict[str, str]:
+    """Base name and hash of a mask."""
+    path = mask.header.path if mask.header is not None else None
+    return {"name": mask.name if path is None else path.name, "sha256": mask.sha256}
 
 
 def _hash_of_tensors(weights: Weights) -> str:

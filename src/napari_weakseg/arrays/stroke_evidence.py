@@ -76,8 +76,10 @@ def stroke_logits(
     whole = (slice(0, image.shape[0]), slice(0, image.shape[1]), slice(0, image.shape[2]))
     marked = [bool((strokes == value).any()) for value in (BACKGROUND_STROKE, *values)]
     marked[0] |= bool((evidence["distance"][0] > NO_STROKE).any())
-    grown = [interpolated(one, factors, whole) if known else np.full(image.shape, NO_STROKE, np.float32)
-             for one, known in zip(np.asarray(total), marked, strict=True)]
+    grown = [
+        interpolated(one, factors, whole) if known else np.full(image.shape, NO_STROKE, np.float32)
+        for one, known in zip(np.asarray(total), marked, strict=True)
+    ]
     return np.stack(grown)
 
 
@@ -176,7 +178,9 @@ def _flood(picture: Maps, classes: NDArray[np.int16], steps: NDArray[np.float64]
         levels = zip(np.moveaxis(picture, axis, 0), np.moveaxis(markers, axis, 0), strict=True)
         floods = [watershed(ndimage.gaussian_gradient_magnitude(level, 0.6), marks) for level, marks in levels]
         flooded = np.stack(floods, axis=axis)
-    shares = [ndimage.gaussian_filter((flooded == index + 1).astype(np.float32), 1.5 / steps) for index in range(structures + 1)]
+    shares = [
+        ndimage.gaussian_filter((flooded == index + 1).astype(np.float32), 1.5 / steps) for index in range(structures + 1)
+    ]
     return np.asarray(np.log(np.stack(shares) + np.float32(0.05)))
 
 

@@ -37,6 +37,9 @@ def add_commands(command: Command) -> None:
         help="codes of strokes from elsewhere, for example background=0,unlabelled=4 (default: ours)",
     )
     segment.add_argument("--previous", type=Path, metavar="MASK.nii.gz", help="an earlier mask that the strokes correct")
+    segment.add_argument(
+        "--unpaired-masks", type=Path, metavar="FOLDER", help="complete masks of other patients (NIfTI), to learn shapes from"
+    )
     segment.add_argument("-o", "--output", type=Path, required=True, metavar="MASK.nii.gz")
     segment.add_argument("--method", default="simple_propagation", help="see: weakseg methods (default: %(default)s)")
     segment.add_argument("--preset", choices=PRESETS, default=PRESETS[0], help="default: %(default)s")
@@ -96,6 +99,7 @@ def add_commands(command: Command) -> None:
     replay.add_argument("image", type=Path, metavar="IMAGE.nii.gz")
     replay.add_argument("-o", "--output", type=Path, required=True, metavar="MASK.nii.gz")
     replay.add_argument("--previous", type=Path, metavar="MASK.nii.gz", help="the earlier mask, for a record of a correction")
+    replay.add_argument("--unpaired-masks", type=Path, metavar="FOLDER", help="masks of other patients that the record names")
     add_questions(replay, "volume_index", "prefer", "units")
 
 
@@ -132,6 +136,7 @@ def _segment(options: argparse.Namespace, screen: Screen) -> None:
     earlier = None
     if options.previous is not None:
         earlier = read_mask(options.previous, like=volume, **answers(options, "prefer", "units"))
+    others = _unpaired_masks(options)
     case = Case("case", {"image": volume}, points=points, scribbles=strokes, previous=earlier)
     memory = in_words(expected_memory(case, method=options.method, recipe=recipe))
     first: list[Preview] = []
@@ -144,7 +149,9 @@ def _segment(options: argparse.Namespace, screen: Screen) -> None:
                 if recipe.max_seconds:
                     screen.err.print(f"learning takes up to {recipe.max_seconds:.0f} s and about {memory} of memory")
 
-        result = segment(case, method=options.method, recipe=recipe, on_step=on_step, reference=reference)
+        result = segment(
+            case, method=options.method, recipe=recipe, on_step=on_step, reference=reference, unpaired_masks=others
+        )
     export = export_notes(result, options.output)
     for note in dict.fromkeys([*volume.notes, *(reference.notes if reference else ()), *result.notes, *export]):
         screen.note(note)
@@ -157,6 +164,21 @@ def _segment(options: argparse.Namespace, screen: Screen) -> None:
         masks = {"first mask": first[0].labels()} if first else {}
         write_overview(options.overview, volume, result, points=points, earlier=masks, reference=reference)
     _report(screen, result, options.output, reference)
+
+
+def _unpaired_masks(options: argparse.Namespace) -> list[Volume]:
+    """The masks of a folder, by name; an empty list where none is named."""
+    from ..io.nifti import read_mask
+
+    folder = options.unpaired_masks
+    if folder is None:
+        return []
+    if not folder.is_dir():
+        raise DataError(f"{folder.name} is no folder; give the one that holds the masks of other patients.")
+    paths = sorted(path for path in folder.iterdir() if path.name.endswith((".nii.gz", ".nii")))
+    if not paths:
+        raise DataError(f"the folder {folder.name} holds no NIfTI file; give the one with the masks of other patients.")
+    return [read_mask(path, **answers(options, "prefer", "units")) for path in paths]
 
 
 def _report(screen: Screen, result: Result, output: Path, reference: Volume | None) -> None:
@@ -282,7 +304,7 @@ def _replay(options: argparse.Namespace, screen: Screen) -> None:
     record = read_record(options.record)
     volume = read_volume(options.image, **answers(options, "volume_index", "prefer", "units"))
     earlier = None if options.previous is None else read_mask(options.previous, like=volume)
-    result = replay(record, volume, previous=earlier)
+    result = replay(record, volume, previous=earlier, unpaired_masks=_unpaired_masks(options))
     for note in result.notes:
         screen.note(note)
     write_mask(result, options.output)
