@@ -68,6 +68,21 @@ class Case:
         """The first channel: it gives the grid."""
         return next(iter(self.channels.values()))
 
+    def in_order(self, channels: Sequence[str]) -> tuple[Volume, ...]:
+        """The volumes of some channels, as a network learnt them; a single one is taken whatever it is called.
+
+        Raises
+        ------
+        DataError
+            One is missing.
+        """
+        if len(channels) == 1 and len(self.channels) == 1:
+            return (self.volume,)
+        missing = [name for name in channels if name not in self.channels]
+        if missing:
+            raise DataError(f"case {self.id} lacks the channel {missing[0]}; the network learnt from {', '.join(channels)}.")
+        return tuple(self.channels[name] for name in channels)
+
     @property
     def structures(self) -> tuple[Structure, ...]:
         """The structures that the marks refer to; empty without marks."""

@@ -11,6 +11,7 @@ import torch
 from napari_weakseg.case import Case
 from napari_weakseg.errors import DataError, PromptError
 from napari_weakseg.methods import get_method, new_recipe
+from napari_weakseg.methods.explainable_heatmap import explaining
 from napari_weakseg.prompts import ImageLabel
 from napari_weakseg.volume import Volume
 
@@ -350,15 +351,32 @@ def test_memory_that_runs_out_while_predicting_is_noted(trained, monkeypatch):
 
     def short_of_memory(*arguments, **options):
         calls.append(options["window"])
-        if options["window"] > 2:
+        if max(options["window"]) > 16:
             raise torch.OutOfMemoryError("no room")
         return real(*arguments, **options)
 
     monkeypatch.setattr(inference, "explained", short_of_memory)
+    monkeypatch.setattr(explaining, "SMALLEST", 16)
     result = ROOM.predict(case, weights)
-    assert calls == [6, 3, 1]
-    assert any("windows of 1 instead of 6" in note for note in result.notes)
+    assert calls == [(6, 32, 32), (3, 32, 32), (1, 32, 32), (1, 16, 32), (1, 16, 16)]
+    assert any("windows of 1 x 16 x 16 instead of 6 x 32 x 32" in note for note in result.notes)
     assert np.abs(result.maps["heatmap lesion"] - wanted.maps["heatmap lesion"]).max() < 0.05
+
+
+@pytest.mark.parametrize("pooling", ["max", "top", "log-sum-exp"])
+@pytest.mark.parametrize("dimensions", ["2D", "3D"])
+def test_windows_within_slices_decide_as_the_whole_does(pooling, dimensions):
+    torch.manual_seed(0)
+    how = recipe(pooling=pooling, dimensions=dimensions, context=0, depth=2)
+    meta = {"inputs": 1, "classes": CLASSES, "spacing": (1.0, 1.0, 1.0), "by_slice": dimensions == "2D"}
+    net = explaining.network_of(how, meta)
+    images = torch.rand(1, 12, 37, 42)
+    cpu = torch.device("cpu")
+    whole = explaining.explained(net, images, how, meta, cpu, window=(12, 37, 42), points=True)
+    parts = explaining.explained(net, images, how, meta, cpu, window=(2, 8, 12), points=True)
+    assert (whole.heatmaps - parts.heatmaps).abs().max() < 1e-5
+    assert (whole.logits - parts.logits).abs().max() < 1e-5
+    assert np.allclose(parts.points[0].logits, parts.logits[0].numpy(), atol=1e-5)
 
 
 def test_weights_that_do_not_fit_are_refused(trained):

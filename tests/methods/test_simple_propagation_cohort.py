@@ -92,6 +92,18 @@ def test_it_learns_from_points_and_predicts_without(cases):
     assert (method.predict(other, weights).labels == result.labels).all()
 
 
+def test_several_channels_are_learnt_from_and_taken_by_name(cases):
+    method = get_method("simple_propagation")
+    two = [replace(case, channels={"t1": case.volume, "t2": case.volume.with_array(-case.volume.array)}) for case in cases]
+    _, weights = drain(method.fit(two, a_recipe()))
+    assert weights.tensors["first.0.weight"].shape[1] == 2
+    wanted = method.predict(two[0], weights)
+    turned = replace(two[0], channels=dict(reversed(two[0].channels.items())))
+    assert (method.predict(turned, weights).labels == wanted.labels).all()
+    with pytest.raises(DataError, match="give the same"):
+        drain(method.fit([two[0], cases[1]], a_recipe()))
+
+
 def test_a_broken_run_has_the_losses_of_an_unbroken_one_in_every_stage(cases):
     method = get_method("simple_propagation")
     whole, first = drain(method.fit(cases, a_recipe()))
@@ -138,7 +150,7 @@ def test_weights_that_do_not_fit_are_refused(cases):
     with pytest.raises(DataError, match="do not fit"):
         method.predict(cases[0], spoilt)
     two = Case("two", {"a": cases[0].volume, "b": cases[0].volume})
-    with pytest.raises(DataError, match="one channel"):
+    with pytest.raises(DataError, match="reads image and two has a, b"):
         method.predict(two, weights)
 
 

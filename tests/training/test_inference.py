@@ -8,7 +8,7 @@ import torch
 from napari_weakseg.errors import DataError
 from napari_weakseg.methods import new_recipe
 from napari_weakseg.methods.explainable_heatmap.networks import build_network
-from napari_weakseg.training.inference import Window, is_out_of_memory, sliding_window, with_fallback
+from napari_weakseg.training.inference import Window, is_out_of_memory, sliding_window, smaller_windows, with_fallback
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -40,7 +40,7 @@ def test_without_halo_every_voxel_is_seen_once(window):
 
 
 def out_of_memory_first(failures: int, error: BaseException, used: list):
-    def run(device: torch.device, window: int) -> str:
+    def run(device: torch.device, window: tuple[int, ...]) -> str:
         used.append((device.type, window))
         if len(used) <= failures:
             raise error
@@ -53,30 +53,37 @@ def out_of_memory_first(failures: int, error: BaseException, used: list):
 @pytest.mark.parametrize(
     ("failures", "used", "word"),
     [
-        (0, [("cuda", 8)], None),
-        (1, [("cuda", 8), ("cuda", 4)], "windows of 4 instead of 8"),
-        (4, [("cuda", 8), ("cuda", 4), ("cuda", 2), ("cuda", 1), ("cpu", 8)], "the CPU was used"),
+        (0, [("cuda", (2, 64, 48))], None),
+        (1, [("cuda", (2, 64, 48)), ("cuda", (1, 64, 48))], "windows of 1 x 64 x 48 instead of 2 x 64 x 48"),
+        (3, [*(("cuda", s) for s in ((2, 64, 48), (1, 64, 48), (1, 32, 48), (1, 32, 32)))], "windows of 1 x 32 x 32"),
+        (4, [*(("cuda", s) for s in ((2, 64, 48), (1, 64, 48), (1, 32, 48), (1, 32, 32))), ("cpu", (2, 64, 48))], "the CPU"),
     ],
 )
 def test_memory_running_out_leads_to_smaller_windows_then_to_the_cpu(monkeypatch, error, failures, used, word):
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     tried: list = []
-    value, notes = with_fallback(out_of_memory_first(failures, error, tried), GPU, 8)
+    value, notes = with_fallback(out_of_memory_first(failures, error, tried), GPU, (2, 64, 48), smallest=(1, 32, 32))
     assert value == "done"
     assert tried == used
     assert (word in notes[0]) if word else not notes
 
 
+def test_windows_shrink_along_the_slices_first_and_keep_what_a_network_needs():
+    assert list(smaller_windows((6,), (1,))) == [(3,), (1,)]
+    assert list(smaller_windows((8, 40, 80), (8, 16, 16), 8)) == [(8, 40, 40), (8, 16, 40), (8, 16, 16)]
+    assert list(smaller_windows((8, 8), (8, 8))) == []
+
+
 def test_when_nothing_fits_it_says_so_with_the_number():
     with pytest.raises(DataError, match="about 100 MiB") as caught:
-        with_fallback(out_of_memory_first(99, MemoryError(), []), CPU, 4, needed=100 * 2**20)
+        with_fallback(out_of_memory_first(99, MemoryError(), []), CPU, (4,), needed=100 * 2**20)
     assert len(str(caught.value).split()) <= 30
 
 
 def test_other_errors_are_not_taken_for_missing_memory():
     assert not is_out_of_memory(RuntimeError("shapes do not fit"))
     with pytest.raises(RuntimeError, match="shapes"):
-        with_fallback(out_of_memory_first(1, RuntimeError("shapes"), []), CPU, 4)
+        with_fallback(out_of_memory_first(1, RuntimeError("shapes"), []), CPU, (4,))
 
 
 def test_the_cpu_s_own_allocator_is_recognised():

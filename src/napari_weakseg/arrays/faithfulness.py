@@ -92,8 +92,7 @@ def deletion_curve(
     ValueError
         The map does not fit the image, or no voxel takes part.
     """
-    other = blurred(image) if stand_in is None else np.asarray(stand_in, dtype=np.float32)
-    return _exchange(score, np.asarray(image, dtype=np.float32), other, heatmap, steps, inside)
+    return _exchange(score, _with_stand_in(image, stand_in), heatmap, steps, inside)
 
 
 def insertion_curve(
@@ -109,20 +108,34 @@ def insertion_curve(
 
     Parameters and errors as of `deletion_curve`.
     """
+    return _exchange(score, _with_stand_in(image, stand_in)[::-1], heatmap, steps, inside)
+
+
+def _with_stand_in(image: Array, stand_in: Array | None) -> tuple[NDArray[np.float32], ...]:
+    """An image and what takes its voxels' place.
+
+    Raises
+    ------
+    ValueError
+        They differ in shape.
+    """
+    start = np.asarray(image, dtype=np.float32)
     other = blurred(image) if stand_in is None else np.asarray(stand_in, dtype=np.float32)
-    return _exchange(score, other, np.asarray(image, dtype=np.float32), heatmap, steps, inside)
+    if other.shape != start.shape:
+        raise ValueError(f"a stand-in of shape {other.shape} does not fit an image of shape {start.shape}")
+    return start, other
 
 
 def _exchange(
     score: Score,
-    start: NDArray[np.float32],
-    end: NDArray[np.float32],
+    images: tuple[NDArray[np.float32], ...],
     heatmap: Array,
     steps: int,
     inside: NDArray[np.bool_] | None,
 ) -> Curve:
-    """Exchange the voxels of `start` for those of `end`, the hottest first; equals in a fixed random order."""
-    if heatmap.shape != start.shape[1:] or end.shape != start.shape:
+    """Exchange the voxels of the first image for those of the second, the hottest first; equals in a fixed random order."""
+    start, end = images
+    if heatmap.shape != start.shape[1:]:
         raise ValueError(f"a map of shape {heatmap.shape} does not fit an image of shape {start.shape}")
     places = np.arange(heatmap.size) if inside is None else np.flatnonzero(inside)
     if places.size == 0:
@@ -262,10 +275,7 @@ def occlusion_map(
     ndarray, shape (axes...), float32
         High where the score depends on what is there; 0 where no box was tried.
     """
-    start = np.asarray(image, dtype=np.float32)
-    other = blurred(image) if stand_in is None else np.asarray(stand_in, dtype=np.float32)
-    if other.shape != start.shape:
-        raise ValueError(f"a stand-in of shape {other.shape} does not fit an image of shape {start.shape}")
+    start, other = _with_stand_in(image, stand_in)
     shape = start.shape[1:]
     whole = _scores(score, start[None])[0]
     total, count = np.zeros(shape), np.zeros(shape)

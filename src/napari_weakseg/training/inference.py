@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
@@ -14,7 +13,7 @@ from ..errors import DataError
 from .devices import has_fast_bfloat16
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 Sizes = tuple[int, ...]
 Corner = tuple[int, ...]
@@ -118,11 +117,12 @@ def sliding_window(
 
 
 def with_fallback(
-    run: Callable[[torch.device, int], T],
+    run: Callable[[torch.device, Sizes], T],
     device: torch.device,
-    window: int,
+    window: Sizes,
     *,
-    smallest: int = 1,
+    smallest: Sizes | None = None,
+    multiple: int = 1,
     needed: int = 0,
 ) -> tuple[T, tuple[str, ...]]:
     """Do something that may need too much memory: as asked, then with smaller windows, then on the CPU.
@@ -130,11 +130,13 @@ def with_fallback(
     Parameters
     ----------
     run : callable
-        Gets the device and the window's length.
+        Gets the device and the size of the window.
     device : torch.device
         Where it is to run.
-    window, smallest : int
-        Length at the beginning, and the least that can be tried; it is halved in between.
+    window, smallest : tuple of int
+        Size at the beginning, and the least that can be tried, default 1 along each axis; see `smaller_windows`.
+    multiple : int
+        What the sides of smaller windows are multiples of.
     needed : int
         Bytes that were expected, for the refusal.
 
@@ -143,31 +145,39 @@ def with_fallback(
     value
         What `run` returned.
     notes : tuple of str
-        One sentence on what was changed; empty if nothing was.
+        What was changed, a sentence each; empty if nothing was.
 
     Raises
     ------
     DataError
         It does not fit on the CPU with the smallest window either.
     """
+    windows = (window, *smaller_windows(window, smallest or (1,) * len(window), multiple))
     devices = [device] if device.type == "cpu" else [device, torch.device("cpu")]
     for where in devices:
-        length = window
-        while True:
+        for size in windows:
             try:
-                value = run(where, length)
+                value = run(where, size)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             else:
-                return value, _notes(device, where, window, length)
+                return value, _notes(device, where, window, size)
             if where.type == "cuda":
                 torch.cuda.empty_cache()
-            if length <= smallest:
-                break
-            length = max(smallest, length // 2)
     words = f" (about {needed / 2**20:.0f} MiB were expected)" if needed else ""
     raise DataError(f"memory ran out even with the smallest window on the CPU{words}; close other programs or crop the image.")
+
+
+def smaller_windows(window: Sizes, smallest: Sizes, multiple: int = 1) -> Iterator[Sizes]:
+    """Smaller and smaller windows: half as many slices (the first axis) until `smallest`, then half of the longest side."""
+    size = list(window)
+    while True:
+        axis = 0 if size[0] > smallest[0] else max(range(len(size)), key=lambda n: size[n] / smallest[n])
+        if size[axis] <= smallest[axis]:
+            return
+        size[axis] = max(smallest[axis], size[axis] // 2 // multiple * multiple)
+        yield tuple(size)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -175,19 +185,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def _notes(wanted: torch.device, used: torch.device, window: int, length: int) -> tuple[str, ...]:
-    if used.type != wanted.type:
-        return (f"memory ran out on {wanted.type.upper()}; the CPU was used.",)
-    if length != window:
-        return (f"memory ran out; the image was seen in windows of {length} instead of {window} slices.",)
-    return ()
-
-
-def window_for(budget: int, per_slice: int, slices: int, *, least: int = 1) -> int:
-    """How many slices fit into `budget` bytes at `per_slice` bytes each: `least` to `slices`."""
-    return int(max(least, min(slices, budget // max(1, per_slice))))
-
-
-def bytes_of(shape: Sequence[int], size: int = 4) -> int:
-    """Bytes of an array."""
-    return prod(shape) * size
+def _notes(wanted: torch.device, used: torch.device, window: Sizes, size: Sizes) -> tuple[str, ...]:
+    notes = [f"memory ran out on {wanted.type.upper()}; the CPU was used."] if used.type != wanted.type else []
+    if size != window:
+        now, before = (" x ".join(map(str, sides)) for sides in (size, window))
+        notes.append(f"memory ran out; the image was seen in windows of {now} instead of {before} voxels.")
+    return tuple(notes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from math import ceil, prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,21 +25,52 @@ class Explanation(NamedTuple):
     features: Tensor
 
 
-class ExplainableClassifier(nn.Module):
-    """A trunk whose features have the image's own resolution, and the pooled head on them.
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What the three networks are built from alike.
 
     Parameters
     ----------
+    inputs : int
+        Channels of the image.
+    widths : tuple of int
+        Channels per resolution, fine to coarse.
     head : PooledHead
         What turns features into logits and heatmaps.
     kernels, steps : tuple of tuple of int
         See `layers.level_geometry`.
+    dropout : float
+        Share of channels that are dropped in training, below 1.
+    norm : bool
+        Batch norm before every activation (ours).
     """
 
-    def __init__(self, head: PooledHead, kernels: tuple[Sizes, ...], steps: tuple[Sizes, ...]) -> None:
+    inputs: int
+    widths: tuple[int, ...]
+    head: PooledHead
+    kernels: tuple[Sizes, ...]
+    steps: tuple[Sizes, ...]
+    dropout: float
+    norm: bool
+
+    @property
+    def dimensions(self) -> int:
+        """2 or 3."""
+        return len(self.kernels[0])
+
+    @property
+    def below(self) -> tuple[int, ...]:
+        """What comes into each resolution on the way down."""
+        return (self.inputs, *self.widths[:-1])
+
+
+class ExplainableClassifier(nn.Module, ABC):
+    """A trunk whose features have the image's own resolution, and the pooled head on them."""
+
+    def __init__(self, plan: Plan) -> None:
         super().__init__()
-        self.head = head
-        self.kernels, self.steps = kernels, steps
+        self.head = plan.head
+        self.kernels, self.steps = plan.kernels, plan.steps
 
     @property
     def stride(self) -> Sizes:
@@ -45,25 +78,25 @@ class ExplainableClassifier(nn.Module):
         return tuple(prod(steps) for steps in zip(*self.steps, strict=True))
 
     @property
+    @abstractmethod
     def halo(self) -> Sizes | None:
         """Voxels per axis, a multiple of `stride`, beyond which nothing of the image reaches a feature.
 
         None where every voxel reaches every feature (instance norm, sinc interpolation): such an image is seen whole.
         """
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def deepest(self) -> str:
         """Name of the module that gives the coarsest features, as in `named_modules`."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def trunk(self, images: Tensor) -> Tensor:
+        """Features of images whose axes are multiples of `stride`."""
 
     def padded_size(self, size: Sequence[int]) -> list[int]:
         """What an image of that size is grown to at its far ends, so that every resolution has whole voxels."""
         return [max(2 * step, step * ceil(n / step)) for n, step in zip(size, self.stride, strict=True)]
-
-    def trunk(self, images: Tensor) -> Tensor:
-        """Features of images whose axes are multiples of `stride`."""
-        raise NotImplementedError
 
     def features(self, images: Tensor) -> Tensor:
         """Images (B, inputs, axes...) of any size to features (B, C, axes...) of the same size.

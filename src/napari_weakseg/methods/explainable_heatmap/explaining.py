@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,11 +14,16 @@ from .pooling import DecisionPoints, TiledPooling
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ...training.inference import Sizes
     from . import ExplainableHeatmapRecipe
     from .classifier import ExplainableClassifier
 
 SLICES = 8
 """Slices per pass of a 2D network; a 3D one sees four times as many beside its halo."""
+
+
+SMALLEST = 32
+"""Rows and columns that a network sees at least beside its halo."""
 
 
 class Explained(NamedTuple):
@@ -66,7 +71,7 @@ def explained(
     meta: Mapping[str, Any],
     device: torch.device,
     *,
-    window: int = 0,
+    window: Sizes | None = None,
     heatmaps: bool = True,
     points: bool = False,
     only: Tensor | None = None,
@@ -83,8 +88,8 @@ def explained(
         Of the weights.
     device : torch.device
         Where it runs.
-    window : int
-        Slices per pass; 0 for the usual number.
+    window : tuple of int, optional
+        Slices, rows and columns per pass, without what the network sees beyond them; default `usual_window`.
     heatmaps, points : bool
         Whether these are wanted.
     only : Tensor of int, optional
@@ -96,14 +101,8 @@ def explained(
     _, slices, height, width = seen.shape
     pools = [TiledPooling(network.head, (height, width)) for _ in range(slices)]
     whole = TiledPooling(network.head, (slices, height, width))
-    halo, stride = (0, 0, 0), (1, 1, 1)
-    if flat:
-        sizes = (window or SLICES, height, width)
-    elif network.halo is None:
-        sizes = (slices, height, width)
-    else:
-        halo, stride = cast("tuple[int, int, int]", network.halo), cast("tuple[int, int, int]", network.stride)
-        sizes = (window or 4 * SLICES, height, width)
+    sizes = window or usual_window(network, (slices, height, width))
+    halo, stride = _reach_of(network)
 
     def predict(part: Tensor, place: Window) -> Tensor:
         with mixed_precision(device):
@@ -112,11 +111,13 @@ def explained(
                 features = network.features(batch).float().transpose(0, 1)
             else:
                 features = network.features(part)[0].float()
-        first, inside = place.start[0], place.valid[0]
-        for index in range(inside.start, inside.stop):
-            pools[first + index].add(features[:, index], (0, 0))
-        if not meta["by_slice"] and inside.stop > inside.start:
-            whole.add(features[:, inside], (first + inside.start, 0, 0))
+        depth, rows, columns = place.valid
+        first, top, left = (start + inside.start for start, inside in zip(place.start, place.valid, strict=True))
+        sure = features[:, :, rows, columns]
+        for index in range(depth.start, depth.stop):
+            pools[place.start[0] + index].add(sure[:, index], (top, left))
+        if not meta["by_slice"] and depth.stop > depth.start:
+            whole.add(sure[:, depth], (first, top, left))
         return network.head.heatmap(features[None]) if heatmaps else features[None, :1]
 
     maps = sliding_window(predict, seen, sizes, halo=halo, stride=stride, device=device)
@@ -125,3 +126,27 @@ def explained(
     logits = by_slice if meta["by_slice"] else whole.logits()[None].cpu()
     found = [pool.points() for pool in decided] if points else []
     return Explained(logits, by_slice, maps if heatmaps else maps[:0], found)
+
+
+def usual_window(network: ExplainableClassifier, size: Sizes) -> Sizes:
+    """Slices, rows and columns that a network sees at once of images of that size: some slices, whole."""
+    flat = len(network.kernels[0]) == 2
+    whole = not flat and network.halo is None
+    return (size[0] if whole else min(size[0], SLICES if flat else 4 * SLICES), *size[1:])
+
+
+def smallest_window(network: ExplainableClassifier, size: Sizes) -> Sizes:
+    """The least that a network can be shown at once; one whose features depend on the whole image is shown the whole."""
+    flat = len(network.kernels[0]) == 2
+    if network.halo is None:
+        return (1 if flat else size[0], *size[1:])
+    return (1, *(min(side, SMALLEST) for side in size[1:]))
+
+
+def _reach_of(network: ExplainableClassifier) -> tuple[Sizes, Sizes]:
+    """Halo and stride along slices, rows and columns; none where the image is seen whole."""
+    if network.halo is None:
+        return (0, 0, 0), (1, 1, 1)
+    if len(network.kernels[0]) == 2:
+        return (0, *network.halo), (1, *network.stride)
+    return network.halo, network.stride

@@ -164,8 +164,7 @@ def images_of(case: Case, recipe: ExplainableHeatmapRecipe, *, channels: Sequenc
     DataError
         A channel is missing, or the image shows nothing.
     """
-    volumes = _in_order(case, channels)
-    arrays = [finite_intensity(volume.array) for volume in volumes]
+    arrays = [finite_intensity(volume.array) for volume in case.in_order(channels)]
     if not any(float(array.max()) > float(array.min()) for array in arrays):
         raise DataError(f"the image of {case.id} is the same everywhere; choose another image.")
     bodies = [body_mask(array) for array in arrays]
@@ -176,16 +175,6 @@ def images_of(case: Case, recipe: ExplainableHeatmapRecipe, *, channels: Sequenc
     if recipe.intensity == "slice maximum":  # of all channels together, as the authors' code has it
         tensor = tensor / tensor.amax(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
     return Images(tensor.half(), frame)
-
-
-def _in_order(case: Case, channels: Sequence[str]) -> list[Any]:
-    """The case's volumes in the order of the network's inputs; a single one is taken whatever it is called."""
-    if len(channels) == 1 and len(case.channels) == 1:
-        return [case.volume]
-    missing = [name for name in channels if name not in case.channels]
-    if missing:
-        raise DataError(f"case {case.id} lacks the channel {missing[0]}; the network learnt from {', '.join(channels)}.")
-    return [case.channels[name] for name in channels]
 
 
 def _scaled(array: NDArray[np.float32], body: NDArray[np.bool_], how: str) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from ...errors import DataError
 from ...method import Result
 from ...training.devices import pick_device
 from ...training.inference import with_fallback
-from .explaining import SLICES, Explained, explained, network_of
+from .explaining import Explained, explained, network_of, smallest_window, usual_window
 from .images import Images, images_of
 from .learner import structures_of
 from .sequence import in_sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ...case import Case
     from ...method import Weights
+    from ...training.inference import Sizes
     from . import ExplainableHeatmapRecipe
     from .classifier import ExplainableClassifier
 
@@ -44,11 +45,12 @@ def predict(case: Case, weights: Weights) -> Result:
     images = images_of(case, recipe, channels=meta["channels"], slice_axis=int(meta["slice_axis"]))
     images = with_excess(images, meta.get("mirror"), recipe.symmetry)
 
-    def run(where: torch.device, window: int) -> Explained:
+    def run(where: torch.device, window: Sizes) -> Explained:
         return explained(network, images.tensor, recipe, meta, where, window=window, points=True)
 
-    first = min(images.slices, SLICES if recipe.dimensions == "2D" else 4 * SLICES)
-    found, notes = with_fallback(run, device, first, needed=working_memory(case, recipe))
+    size = tuple(images.tensor.shape[1:])
+    windows = usual_window(network, size), smallest_window(network, size)
+    found, notes = with_fallback(run, device, windows[0], smallest=windows[1], needed=working_memory(case, recipe))
     result = _result(case, recipe, meta, images, found)
     every = (*([note] if note else []), *notes, *result.notes)
     return Result(result.mask, result.structures, result.maps, result.scores, {}, every, result.tables)
@@ -86,15 +88,14 @@ def _result(case: Case, recipe: ExplainableHeatmapRecipe, meta: Mapping[str, Any
         probability = by_slice = in_sequence(found.logits.numpy(), meta["chain"], recipe.sequence)
     heatmaps = {k: images.frame.to_volume(found.heatmaps[k]) for k in range(1, len(classes))}
     maps: dict[str, NDArray[Any]] = {f"heatmap {classes[k]}": heatmap for k, heatmap in heatmaps.items()}
-    tables = {"slice probabilities": by_slice, "slice logits": found.slice_logits.double().numpy()} | _decisions(
-        found, images, classes, bool(meta["by_slice"])
-    )
+    decided = _decisions(found, images, classes, bool(meta["by_slice"]))
+    tables = {"slice probabilities": by_slice, "slice logits": found.slice_logits.double().numpy()} | decided
     predicted = probability.argmax(axis=1)
     body = body_mask(case.volume.array)
     plain = np.zeros(case.volume.shape, dtype=np.uint8)
     refined = np.zeros_like(plain)
     best = {False: np.full(plain.shape, -np.inf, dtype=np.float32), True: np.full(plain.shape, -np.inf, dtype=np.float32)}
-    scores: dict[str, float] = {}
+    scores = {f"decided in air {name}": _in_air(decided[f"decision points {name}"], body) for name in classes[1:]}
     for k, heatmap in heatmaps.items():
         shown = predicted == k if meta["by_slice"] else bool(predicted[0] == k)
         allowed = where_predicted(case.volume.shape, shown, slice_axis=axis, inside=body)
@@ -114,6 +115,17 @@ def _result(case: Case, recipe: ExplainableHeatmapRecipe, meta: Mapping[str, Any
     scores |= {f"probability {name}": float(value) for name, value in zip(classes, volume, strict=True)}
     drawn = case.volume.with_array(refined if recipe.refine else plain)
     return Result(drawn, structures, maps, scores, {}, (), tables)
+
+
+def _in_air(points: NDArray[np.float64], body: NDArray[np.bool_]) -> float:
+    """Share of a decision's weight whose places lie outside the body: what speaks there is that nothing is seen.
+
+    A feature map that is lowest on the body has its maximum in the air around it, or where the image was padded; such a
+    point is put at the nearest voxel of the image. It is as much part of the sum as any other.
+    """
+    i, j, k = points[:, :3].astype(int).T
+    weight = np.abs(points[:, 3])
+    return float(weight[~body[i, j, k]].sum() / weight.sum()) if weight.any() else 0.0
 
 
 def _threshold(

@@ -197,7 +197,7 @@ class Learner:
         share = share * torch.softmax(maps.logits, dim=1)[:, 1:].T[:, :, None, None]
         volumes = np.stack([images.frame.to_volume(part) for part in share])
         self.previewed = time.monotonic()
-        return Preview(volumes, (0, 0, 0), images.frame.shape, structures_of(self.classes))
+        return Preview(volumes, (0, 0, 0), images.frame.shape, structures_of(self.classes), case=self.images.ids[0])
 
     def become_teacher(self) -> None:
         """Keep the classifier as it is now, as the one that `draw_masks` asks."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import RecipeError
-from .classifier import ExplainableClassifier
+from .classifier import ExplainableClassifier, Plan
 from .layers import (
     Grow,
     Sizes,
@@ -50,43 +50,22 @@ class GPUNet(ExplainableClassifier):
 
     Parameters
     ----------
-    inputs : int
-        Channels of the image.
-    widths : tuple of int
-        Channels per resolution, fine to coarse; (64, 128, 256) as published.
-    head, kernels, steps
-        See `ExplainableClassifier`.
+    plan : Plan
+        Widths (64, 128, 256) as published.
     upsampling : {"bilinear", "sinc", "transposed"}
         How maps grow.
-    dropout : float
-        Share of the middle's channels that are dropped in training, below 1.
-    norm : bool
-        Batch norm before every ReLU (ours).
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        widths: Sequence[int],
-        head: PooledHead,
-        kernels: tuple[Sizes, ...],
-        steps: tuple[Sizes, ...],
-        *,
-        upsampling: str,
-        dropout: float,
-        norm: bool,
-    ) -> None:
-        super().__init__(head, kernels, steps)
+    def __init__(self, plan: Plan, upsampling: str) -> None:
+        super().__init__(plan)
+        widths, kernels, steps = plan.widths, plan.kernels, plan.steps
         self.upsampling = upsampling
-        below = [inputs, *widths[:-1]]
-        self.down = nn.ModuleList(
-            [double_conv(a, b, kernel, norm=norm) for a, b, kernel in zip(below, widths, kernels, strict=True)]
-        )
+        self.down = _encoder(plan)
         self.pool = nn.ModuleList([mean_pool(step) for step in steps])
-        self.dropout = channel_dropout(dropout, len(kernels[0]))
+        self.dropout = channel_dropout(plan.dropout, plan.dimensions)
         levels = range(len(steps))
         self.grow = nn.ModuleList([Grow(widths[n + 1], widths[n], steps[n], upsampling) for n in levels])
-        self.up = nn.ModuleList([double_conv(2 * widths[n], widths[n], kernels[n], norm=norm) for n in levels])
+        self.up = nn.ModuleList([double_conv(2 * widths[n], widths[n], kernels[n], norm=plan.norm) for n in levels])
         start_weights(self)
 
     @property
@@ -150,29 +129,17 @@ class ShuffleDown(nn.Module):
 class GPShuffleUNet(ExplainableClassifier):
     """GP-ShuffleUNet: voxels are shuffled into channels and back, and four waves cross at every level.
 
-    Parameters as of `GPUNet`; `widths` (64, 128, 256, 512) as published. Nothing is interpolated.
+    Widths (64, 128, 256, 512) as published. Nothing is interpolated.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        widths: Sequence[int],
-        head: PooledHead,
-        kernels: tuple[Sizes, ...],
-        steps: tuple[Sizes, ...],
-        *,
-        dropout: float,
-        norm: bool,
-    ) -> None:
-        super().__init__(head, kernels, steps)
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        widths, kernels, steps, norm = plan.widths, plan.kernels, plan.steps, plan.norm
         levels = range(len(steps))
-        below = [inputs, *widths[:-1]]
-        self.encode = nn.ModuleList(
-            [double_conv(a, b, kernel, norm=norm) for a, b, kernel in zip(below, widths, kernels, strict=True)]
-        )
+        self.encode = _encoder(plan)
         self.wave_down = nn.ModuleList([Wave(widths[n], kernels[n], norm=norm) for n in levels])
         self.shrink = nn.ModuleList([ShuffleDown(widths[n], kernels[n], kernels[n + 1], steps[n]) for n in levels])
-        self.dropout = channel_dropout(dropout, len(kernels[0]))
+        self.dropout = channel_dropout(plan.dropout, plan.dimensions)
         self.widen = nn.ModuleList([convolution(widths[n + 1], widths[n] * prod(steps[n]), kernels[n + 1]) for n in levels])
         self.wave_up = nn.ModuleList([Wave(widths[n], kernels[n], norm=norm) for n in levels])
         self.decode = nn.ModuleList([double_conv(5 * widths[n], widths[n], kernels[n], norm=norm) for n in levels])
@@ -230,33 +197,22 @@ class ResidualBlock(nn.Module):
 class GPReconResNet(ExplainableClassifier):
     """GP-ReconResNet: strided convolutions, residual blocks at the coarsest resolution, no skips.
 
-    Parameters as of `GPUNet`; `widths` (64, 128, 256) and 14 `blocks` as published. `norm` exchanges the published instance
-    norm for batch norm. In 3D the last instance norm is left out: it would make every feature relative to its own volume,
-    right in front of the pooling.
+    Widths (64, 128, 256) and 14 `blocks` as published. The plan's `norm` exchanges the published instance norm for batch norm.
+    In 3D the last instance norm is left out: it would make every feature relative to its own volume, right in front of the
+    pooling.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        widths: Sequence[int],
-        head: PooledHead,
-        kernels: tuple[Sizes, ...],
-        steps: tuple[Sizes, ...],
-        *,
-        blocks: int,
-        upsampling: str,
-        dropout: float,
-        norm: bool,
-    ) -> None:
-        super().__init__(head, kernels, steps)
+    def __init__(self, plan: Plan, *, blocks: int, upsampling: str) -> None:
+        super().__init__(plan)
+        widths, kernels, steps, norm = plan.widths, plan.kernels, plan.steps, plan.norm
         self.upsampling, self.norm, self.blocks = upsampling, norm, blocks
-        dimensions, last = len(kernels[0]), len(steps)
+        dimensions, last = plan.dimensions, len(steps)
 
         def normalised(channels: int) -> nn.Module:
             return batch_norm(channels, dimensions) if norm else instance_norm(channels, dimensions)
 
         wide = tuple(7 if size == 3 else 1 for size in kernels[0])
-        self.stem = nn.Sequential(convolution(inputs, widths[0], wide, mode="reflect"), normalised(widths[0]), nn.PReLU())
+        self.stem = nn.Sequential(convolution(plan.inputs, widths[0], wide, mode="reflect"), normalised(widths[0]), nn.PReLU())
         self.down = nn.ModuleList(
             nn.Sequential(
                 convolution(widths[n], widths[n + 1], kernels[n], stride=steps[n]), normalised(widths[n + 1]), nn.PReLU()
@@ -265,7 +221,7 @@ class GPReconResNet(ExplainableClassifier):
         )
         deep = widths[-1]
         self.middle = nn.Sequential(
-            *[ResidualBlock(deep, kernels[-1], (normalised(deep), normalised(deep)), dropout) for _ in range(blocks)]
+            *[ResidualBlock(deep, kernels[-1], (normalised(deep), normalised(deep)), plan.dropout) for _ in range(blocks)]
         )
         self.grow = nn.ModuleList(
             transposed(widths[n + 1], widths[n + 1], steps[n]) for n in range(last if upsampling == "transposed" else 0)
@@ -337,19 +293,15 @@ def build_network(
         raise RecipeError(f"the voxel size {sizes} of the network is not {dimensions} positive lengths; check the weights.")
     kernels, steps = level_geometry(sizes, depth)
     head = PooledHead(widths[0], classes, Pooling(recipe.pooling, recipe.pooling_share, recipe.pooling_sharpness))
-    norm = recipe.normalisation == "batch"
+    plan = Plan(inputs, tuple(widths), head, kernels, steps, recipe.dropout, recipe.normalisation == "batch")
     if recipe.network == "gp_unet":
-        return GPUNet(inputs, widths, head, kernels, steps, upsampling=recipe.upsampling, dropout=recipe.dropout, norm=norm)
+        return GPUNet(plan, recipe.upsampling)
     if recipe.network == "gp_shuffleunet":
-        return GPShuffleUNet(inputs, widths, head, kernels, steps, dropout=recipe.dropout, norm=norm)
-    return GPReconResNet(
-        inputs,
-        widths,
-        head,
-        kernels,
-        steps,
-        blocks=recipe.blocks,
-        upsampling=recipe.upsampling,
-        dropout=recipe.dropout,
-        norm=norm,
-    )
+        return GPShuffleUNet(plan)
+    return GPReconResNet(plan, blocks=recipe.blocks, upsampling=recipe.upsampling)
+
+
+def _encoder(plan: Plan) -> nn.ModuleList:
+    """A double convolution for each resolution."""
+    sizes = zip(plan.below, plan.widths, plan.kernels, strict=True)
+    return nn.ModuleList([double_conv(a, b, kernel, norm=plan.norm) for a, b, kernel in sizes])

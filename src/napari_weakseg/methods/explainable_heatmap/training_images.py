@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...case import known
 from ...errors import DataError
 from ...method import Step
 from ...training.cache import PreparedCases, bounds, default_memory
@@ -65,6 +66,7 @@ class TrainingImages:
         self.by_slice = isinstance(labels[0].label, tuple | list)
         self.slice_axis = labels[0].slice_axis
         self.channels = tuple(cases[0].channels)
+        self.ids = known(cases, "id")
         self.truth = [torch.as_tensor(np.atleast_1d(label.label), dtype=torch.long) for label in labels]
         self.memory_bytes = default_memory() if memory_bytes is None else memory_bytes
         self.mirror: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from ...case import Case
     from ...method import Checkpoints
 
-PREPARED_VERSION = 1
+PREPARED_VERSION = 2
 """Goes up when what `VolumeLearner.prepare` makes of a case changes."""
 
 STAGES = ("train", "propagate", "retrain")
@@ -57,6 +58,8 @@ class VolumeLearner:
         Where the network is.
     folder : Path
         For the labels of the last stage.
+    channels : tuple of str
+        What the network sees; first masks are drawn on the first.
     """
 
     def __init__(
@@ -66,8 +69,10 @@ class VolumeLearner:
         recipe: SimplePropagationRecipe,
         device: torch.device,
         folder: Path,
+        channels: tuple[str, ...] = ("image",),
     ) -> None:
         self.cases, self.structures, self.recipe, self.device, self.folder = cases, structures, recipe, device, folder
+        self.channels = channels
         knobs = (
             "supervision", "grid_spacing", "first_mask", "pseudo_mask", "rounds", "beta", "crop_margin", "ring",
             "sure_inside", "sure_outside",
@@ -83,12 +88,12 @@ class VolumeLearner:
 
     def fresh(self) -> nn.Module:
         """A network that has learnt nothing."""
-        return UNet(1, len(self.structures) + 1, self.recipe.widths).to(self.device)
+        return UNet(len(self.channels), len(self.structures) + 1, self.recipe.widths).to(self.device)
 
     def prepare(self, case: Case) -> Mapping[str, NDArray[Any]]:
         """Image, labels, box and first mask on the network's grid."""
         grid = Grid.of(case.volume, self.recipe.grid_spacing)
-        image = z_scored(case.volume, grid)
+        image = z_scored(case.in_order(self.channels), grid)
         if self.recipe.supervision == "masks":
             if case.reference is None:
                 raise PromptError(f"{case.id} has no reference mask; full supervision needs one for every case.")
@@ -107,7 +112,7 @@ class VolumeLearner:
         return self.relabelled.get(place, self.prepared[place]["labels"])
 
     def patches(self) -> tuple[Tensor, Tensor]:
-        """Half around lesion voxels, then half around background: (2 B, 1, d, h, w) and labels (2 B, d, h, w)."""
+        """Half around lesion voxels, then half around background: (2 B, C, d, h, w) and labels (2 B, d, h, w)."""
         drawn = []
         for number in range(2 * self.recipe.batch):
             place = int(torch.randint(len(self.prepared), (1,)))
@@ -159,7 +164,8 @@ class VolumeLearner:
     def probabilities(self, image: NDArray[np.float32], network: nn.Module | None = None) -> NDArray[np.float32]:
         """Class probabilities without the background, shape (C, d, h, w), on the grid."""
         chosen = self.average if network is None else network
-        return whole_volume(chosen, torch.from_numpy(np.array(image)), self.recipe.patch, self.device)[1:]
+        part = torch.from_numpy(np.array(image))
+        return whole_volume(chosen, part, self.recipe.patch, self.device, multiple=_coarsest(self.recipe))[0][1:]
 
     def relabel(self, teacher: nn.Module) -> Generator[Step, None, int]:
         """Labels of the last stage: what the teacher finds, inside the box; returns how many cases keep their old ones.
@@ -195,7 +201,7 @@ def fit(
     device, note = pick_device(recipe.device)
     notes = [note] if note else []
     with tempfile.TemporaryDirectory(prefix="weakseg-") as folder:
-        learner = VolumeLearner(cases, structures, recipe, device, Path(folder))
+        learner = VolumeLearner(cases, structures, recipe, device, Path(folder), tuple(cases[0].channels))
         yield Step("prepare", 0, len(cases), note=learner.prepared.bounds, preview=start)
         for place in range(len(cases)):
             learner.prepared[place]  # made now, in the order of the cases
@@ -214,10 +220,14 @@ def _surveyed(
     steps: list[tuple[float, ...]] = []
     sizes: list[tuple[int, ...]] = []
     found: dict[int, Structure] = {}
+    names: tuple[str, ...] = ()
     for place in range(len(cases)):
         case = cases[place]
         steps.append(spacing_of(case.volume) if case.volume.spacing_known else ())
         sizes.append(Grid.of(case.volume, ()).turned)
+        if names and tuple(case.channels) != names:
+            raise DataError(f"{case.id} has the channels {', '.join(case.channels)}, others {', '.join(names)}; give the same.")
+        names = tuple(case.channels)
         found |= {structure.value: structure for structure in case.structures}
         if case.reference is not None and not case.structures:
             found |= {int(v): found.get(int(v), Structure(f"label {v}", int(v))) for v in np.unique(case.reference.array) if v}
@@ -226,17 +236,23 @@ def _surveyed(
     structures = tuple(found[value] for value in sorted(found))
     start = None
     if recipe.supervision == "marks":
-        start = merged(first_masks(cases[0], recipe).masks, cases[0].volume, structures)
+        first = cases[0]
+        start = replace(merged(first_masks(first, recipe).masks, first.volume, structures), case=first.id)
         yield Step("first mask", 1, 1, preview=start)
     own = tuple(np.median(steps, axis=0).round(4).tolist())
     spacing = recipe.grid_spacing or own
     patch = recipe.patch
     if not patch:
         shapes = np.array(sizes) * (np.array(steps) / np.array(spacing) if own and spacing else 1)
-        stride = 2 ** (len(recipe.widths) - 1)
+        stride = _coarsest(recipe)
         wanted = np.ceil(np.percentile(shapes, 75, axis=0) / stride) * stride
         patch = tuple(int(max(stride, min(side, most))) for side, most in zip(wanted, LARGEST_PATCH, strict=True))
     return structures, recipe.changed(grid_spacing=spacing, patch=patch), start
+
+
+def _coarsest(recipe: SimplePropagationRecipe) -> int:
+    """Voxels that one of the U-Net's coarsest resolution spans."""
+    return int(2 ** (len(recipe.widths) - 1))
 
 
 def _stages(
@@ -256,7 +272,8 @@ def _stages(
         meta = {
             "device": describe_device(learner.device),
             "notes": list(notes),
-            "channels": 1,
+            "channels": len(learner.channels),
+            "channel_names": list(learner.channels),
             "classes": len(learner.structures) + 1,
             "steps": [done.get(stage, 0) for stage in STAGES],
             "seconds": round(time.monotonic() - began, 1),
@@ -355,22 +372,25 @@ def _on_volume(
 ) -> Preview:
     """Probabilities of the network's grid on the volume's own."""
     grid = Grid.of(case.volume, recipe.grid_spacing)
-    return Preview(np.stack([grid.back(part) for part in found]), (0, 0, 0), case.volume.shape, structures)
+    return Preview(np.stack([grid.back(part) for part in found]), (0, 0, 0), case.volume.shape, structures, case=case.id)
 
 
 def predict(case: Case, weights: Weights) -> Result:
     """See `napari_weakseg.methods.simple_propagation.predict`; `recipe.marks` is False: marks are not looked at."""
     recipe = cast("SimplePropagationRecipe", weights.recipe)
-    if len(case.channels) != int(weights.meta.get("channels", 1)):
-        raise DataError(f"this network reads one channel and {case.id} has {len(case.channels)}; give the one it learnt from.")
-    device, _ = pick_device(recipe.device)
-    network = UNet(1, len(weights.structures) + 1, recipe.widths)
+    channels = tuple(weights.meta.get("channel_names", ("image",)))
+    if len(case.channels) != len(channels):
+        raise DataError(
+            f"this network reads {', '.join(channels)} and {case.id} has {', '.join(case.channels)}; give those it learnt from."
+        )
+    device, note = pick_device(recipe.device)
+    network = UNet(len(channels), len(weights.structures) + 1, recipe.widths)
     try:
         network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.tensors.items()})
     except RuntimeError as error:  # torch's way to say that names or shapes differ
         raise DataError("these weights do not fit the network that they describe; use weights that training wrote.") from error
     network.to(device)
-    image = torch.from_numpy(z_scored(case.volume, Grid.of(case.volume, recipe.grid_spacing)))
-    found = whole_volume(network, image, recipe.patch, device)[1:]
-    notes = tuple(weights.meta.get("notes", ()))
-    return result_of(_on_volume(found, case, weights.structures, recipe), case, weights.structures, notes)
+    image = torch.from_numpy(z_scored(case.in_order(channels), Grid.of(case.volume, recipe.grid_spacing)))
+    found, changed = whole_volume(network, image, recipe.patch, device, multiple=_coarsest(recipe))
+    notes = (*weights.meta.get("notes", ()), *([note] if note else []), *changed)
+    return result_of(_on_volume(found[1:], case, weights.structures, recipe), case, weights.structures, notes)

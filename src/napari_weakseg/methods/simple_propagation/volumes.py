@@ -11,6 +11,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from ...arrays.intensity import finite_intensity
+from ...training.inference import Sizes, with_fallback
 from ...training.partial_losses import IGNORE
 
 if TYPE_CHECKING:
@@ -83,11 +84,13 @@ def spacing_of(volume: Volume) -> tuple[float, ...]:
     return tuple(np.array(volume.spacing)[np.argsort(to_ras[:, 0])[::-1]].tolist())
 
 
-def z_scored(volume: Volume, grid: Grid) -> FloatMap:
-    """The image on the grid with mean 0 and deviation 1, shape (1, d, h, w)."""
-    resampled = grid.there(finite_intensity(volume.array), order=3)
-    z_score = (resampled - resampled.mean()) / max(float(resampled.std()), 1e-8)
-    return np.asarray(z_score[None], dtype=np.float32)
+def z_scored(volumes: Sequence[Volume], grid: Grid) -> FloatMap:
+    """Each channel on the grid with mean 0 and deviation 1, shape (C, d, h, w)."""
+    channels = []
+    for volume in volumes:
+        resampled = grid.there(finite_intensity(volume.array), order=3)
+        channels.append((resampled - resampled.mean()) / max(float(resampled.std()), 1e-8))
+    return np.asarray(np.stack(channels), dtype=np.float32)
 
 
 def pseudo_volume(
@@ -176,21 +179,34 @@ def _skew(angles: Tensor) -> Tensor:
     return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).reshape(-1, 3, 3)
 
 
-def whole_volume(network: nn.Module, image: Tensor, patch: tuple[int, ...], device: torch.device) -> FloatMap:
-    """Class probabilities of a volume (K, d, h, w), background included: sliding window, half overlap, uniform mean."""
+def whole_volume(
+    network: nn.Module, image: Tensor, patch: Sizes, device: torch.device, *, multiple: int = 0
+) -> tuple[FloatMap, tuple[str, ...]]:
+    """Class probabilities of a volume (K, d, h, w), background included: sliding window, half overlap, uniform mean.
+
+    Where memory runs out patches become smaller, down to twice `multiple`, of which they are multiples (0: they stay as they
+    are), then the CPU takes over; notes say so.
+    """
     from monai.inferers import sliding_window_inference
 
     from ...training.devices import has_fast_bfloat16
 
-    def softmax(part: Tensor) -> Tensor:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device.type)):
-            logits = network(part)[0]
-        return cast("Tensor", logits.float().softmax(1))
+    def run(where: torch.device, window: Sizes) -> FloatMap:
+        def softmax(part: Tensor) -> Tensor:
+            with torch.autocast(where.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(where.type)):
+                logits = network(part)[0]
+            return cast("Tensor", logits.float().softmax(1))
+
+        network.to(where)
+        # two windows at a time: a batch of one takes the CPU's slow convolution; the maps, which are large, stay on the CPU
+        places: dict[str, Any] = {"overlap": 0.5, "sw_device": where, "device": torch.device("cpu")}
+        found = cast("Tensor", sliding_window_inference(image[None], window, 2, softmax, **places))
+        return np.asarray(found[0].numpy())
 
     was_training = network.training
     network.eval()
     with torch.inference_mode():
-        # two windows at a time: a batch of one takes the CPU's slow convolution
-        found = cast("Tensor", sliding_window_inference(image[None].to(device), patch, 2, softmax, overlap=0.5))[0]
-    network.train(was_training)
-    return np.asarray(found.cpu().numpy())
+        least = tuple(min(side, 2 * multiple or side) for side in patch)
+        found, notes = with_fallback(run, device, patch, smallest=least, multiple=max(1, multiple))
+    network.to(device).train(was_training)
+    return found, notes
