@@ -488,6 +488,15 @@ class TestPlace:
         out = write_mask(volume.with_array(NUMBERS % 3), tmp_path / "mask.nii")
         assert read_mask(out, like=volume).spacing == pytest.approx(volume.spacing)
 
+    def test_lengths_that_mean_nothing_can_be_said_to(self, tmp_path):
+        """Images that were converted from pictures say 1 mm and mean nothing by it."""
+        volume = read_volume(save(tmp_path), units="unknown")
+        assert not volume.spacing_known
+        assert volume.spacing == (1.0, 1.0, 1.0)
+        assert volume.unit == "voxels"
+        assert "voxel size unknown, as stated: lengths count voxels." in volume.notes
+        np.testing.assert_allclose(volume.affine, AFFINE)
+
     def test_unset_units_are_mm_F25(self, tmp_path):
         volume = read_volume(patch(save(tmp_path), 123, "B", 0))
         assert volume.notes == ()

@@ -75,6 +75,6 @@ def add_questions(parser: argparse.ArgumentParser, *names: str) -> None:
     if "prefer" in names:
         group.add_argument("--prefer", choices=("sform", "qform"), help="which stored place counts where the two disagree")
     if "units" in names:
-        group.add_argument("--units", choices=("mm", "m", "um"), help="unit of the header's lengths")
+        group.add_argument("--units", choices=("mm", "m", "um", "unknown"), help="unit of the header's lengths")
     if "resample" in names:
         group.add_argument("--resample", action="store_true", help="bring a mask of another grid onto this one (nearest voxel)")

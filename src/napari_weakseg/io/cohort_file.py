@@ -153,7 +153,7 @@ class _Parser:
             self.classes,
             self.slice_axis,
             self.choice(data.get("prefer"), "prefer", ("sform", "qform")),
-            self.choice(data.get("units"), "units", ("mm", "m", "um")),
+            self.choice(data.get("units"), "units", ("mm", "m", "um", "unknown")),
             tuple(entries),
             tuple(masks),
             notes,

@@ -44,8 +44,8 @@ def read_volume(
         Which volume of a four-dimensional file, counted from 0.
     prefer : {"sform", "qform"}, optional
         Which of the two stored places to take where they disagree.
-    units : {"mm", "m", "um"}, optional
-        The unit of the header's lengths where it does not state mm.
+    units : {"mm", "m", "um", "unknown"}, optional
+        The unit of the header's lengths where it does not state mm; unknown where they mean nothing: lengths count voxels.
 
     Returns
     -------

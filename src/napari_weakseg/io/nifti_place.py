@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 UNITS = {"m": 1000.0, "mm": 1.0, "um": 0.001}
 """Answers to ``units`` and how many mm one of each is."""
 
+UNKNOWN = "unknown"
+"""The answer to ``units`` where the header's lengths mean nothing, as in images that were converted from pictures."""
+
 TOLERANCE_MM = 0.1
 """How far apart two forms, or two grids, may put a corner."""
 
@@ -67,8 +70,8 @@ def place_of(
         For messages.
     prefer : {"sform", "qform"}, optional
         Which form to take where the two disagree.
-    units : {"m", "mm", "um"}, optional
-        The unit of all lengths in the header, whatever it states itself.
+    units : {"m", "mm", "um", "unknown"}, optional
+        The unit of all lengths in the header, whatever it states itself; unknown where they mean nothing.
 
     Raises
     ------
@@ -79,8 +82,8 @@ def place_of(
     """
     if prefer not in (None, "sform", "qform"):
         raise DataError(f"prefer is {prefer!r}; give 'sform' or 'qform'.")
-    if units is not None and units not in UNITS:
-        raise DataError(f"units is {units!r}; give one of {', '.join(UNITS)}.")
+    if units not in (None, UNKNOWN, *UNITS):
+        raise DataError(f"units is {units!r}; give one of {', '.join(UNITS)} or {UNKNOWN}.")
     notes: list[str] = []
     _refuse_non_finite(fields, name)
     scale = _millimetres(fields, name, units, notes)
@@ -101,7 +104,10 @@ def place_of(
     affine = np.diag([scale, scale, scale, 1.0]) @ affine
     _refuse_singular(affine, name)
     spacing_known = known or _unit_code(fields) != 0 or units is not None or not np.allclose(pixdim, 1)
-    if not spacing_known:
+    if units == UNKNOWN:
+        spacing_known = False
+        notes.append("voxel size unknown, as stated: lengths count voxels.")
+    elif not spacing_known:
         notes.append("voxel size unknown: the file states neither size nor unit; lengths count voxels.")
     _note_oddities(affine, pixdim * scale if pixdim_good else None, notes)
     return Place(affine, spacing_known, known, sform_code, qform_code, tuple(notes))
@@ -128,6 +134,8 @@ def _millimetres(fields: Any, name: str, units: str | None, notes: list[str]) ->
     stored = _STORED_UNITS.get(_unit_code(fields))
     if _unit_code(fields) > 3:
         notes.append(f"the unit code {_unit_code(fields)} means nothing; lengths were taken as {_WORDS[units or 'mm']}.")
+    if units == UNKNOWN:
+        return 1.0
     if units is None:
         if stored is not None:
             raise GeometryError(

@@ -37,6 +37,9 @@ FREE_AT_START = 64 * 2**20
 SAVE_SHARE = 0.03
 """Share of the time that saving may take."""
 
+PICTURES, PICTURE_EVERY = 12, 60.0
+"""So many pictures of previews are kept, and so many seconds lie between two."""
+
 MAY_CHANGE = frozenset({"max_seconds", "device", "preview_seconds"})
 """Knobs that a run may be resumed with other values of: they do not decide what is learnt in a step."""
 
@@ -60,8 +63,8 @@ class Run:
     -----
     Files: ``recipe.json``, ``cohort.json`` (hashes and the split), ``weights.safetensors`` + ``.json``, ``state.safetensors``
     + ``.json`` (what training goes on from), each of the two also as ``.previous``, ``metrics.csv``, ``curves.png``,
-    ``log.txt``. Every file is replaced as a whole. A pair counts only where the description names the hash
-    of the tensors, and at each instant of a save one such pair is there.
+    ``previews/`` (a few small pictures), ``log.txt``. Every file is replaced as a whole. A pair counts only where the
+    description names the hash of the tensors, and at each instant of a save one such pair is there.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, every_seconds: float = 30.0) -> None:
@@ -73,6 +76,7 @@ class Run:
         self._lock: int | None = None
         self._saved_at = time.monotonic()
         self._cost = 0.0
+        self._pictured_at = -PICTURE_EVERY
 
     def __enter__(self) -> Self:
         return self
@@ -248,6 +252,18 @@ class Run:
             self._say(f"{step.stage} {step.index}: {step.note}")
         if step.scores:
             self._rows.append({"stage": step.stage, "step": step.index, **{k: float(v) for k, v in step.scores.items()}})
+
+    def picture_of(self, step: Step) -> Path | None:
+        """Where a picture of the step's preview belongs, or None where it is too early for one; the oldest but the first go."""
+        if step.preview is None or time.monotonic() - self._pictured_at < PICTURE_EVERY:
+            return None
+        self._pictured_at = time.monotonic()
+        folder = self.folder / "previews"
+        folder.mkdir(exist_ok=True)
+        for path in sorted(folder.glob("*.png"))[1 : 2 - PICTURES]:
+            path.unlink(missing_ok=True)
+        number = max((int(path.name[:4]) for path in folder.glob("[0-9][0-9][0-9][0-9]_*.png")), default=0) + 1
+        return folder / f"{number:04d}_{step.stage.replace(' ', '_')}_{step.index}.png"
 
     def keep_notes(self, notes: Iterable[str]) -> None:
         """Put sentences into the log."""
