@@ -52,7 +52,7 @@ def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None):
         shown = None
         if index == 0:
             probability = inside[None].astype(np.float32)
-            shown = Preview(probability, (0, 0, 0), case.volume.shape, structures)
+            shown = Preview(probability, (0, 0, 0), case.volume.shape, structures, case=case.id)
         yield Step("train", index + 1, len(cases), {"loss": float(abs(target - level))}, shown, (index + 1) / len(cases))
         if checkpoints is not None and checkpoints.due():
             meta = {"stage": "train", "index": index + 1, "finished": {}}

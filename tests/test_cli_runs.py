@@ -83,6 +83,16 @@ def test_train_predict_evaluate(cohort, tmp_path, capsys):
     assert report["part"] == "testing"
 
 
+def test_prepared_images_are_removed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("napari_weakseg.training.cache.default_folder", lambda: tmp_path)
+    entry = tmp_path / ("0" * 64)
+    entry.mkdir()
+    (entry / "0.npy").write_bytes(bytes(2_000_000))
+    assert weakseg("clear-prepared") == 0
+    assert "2.0 MB removed" in capsys.readouterr().out
+    assert not entry.exists()
+
+
 def test_folds_and_resuming(cohort, tmp_path, capsys, monkeypatch):
     run = tmp_path / "run"
     monkeypatch.setattr(Run, "due", lambda self: True)

@@ -17,6 +17,7 @@ from napari_weakseg.cohorts import LearntCases, training_steps
 from napari_weakseg.errors import CohortFaults, DataError, RecipeError
 from napari_weakseg.evaluation import telling_cases, write_report
 from napari_weakseg.io.runs import Run, read_weights
+from napari_weakseg.method import Preview, Step
 from napari_weakseg.prompts import ExtremePoints, ImageLabel, Structure
 from napari_weakseg.volume import Volume
 
@@ -142,6 +143,24 @@ def test_a_run_is_not_resumed_with_files_that_changed(tmp_path, changed):
     assert len(str(refused.value).split()) <= 30
 
 
+def test_a_run_keeps_a_few_small_pictures(tmp_path, monkeypatch):
+    cohort = a_cohort(training=2)
+    ws.train(cohort, method="learning", run=tmp_path / "run")
+    (picture,) = (tmp_path / "run" / "previews").iterdir()
+    assert picture.name == "0001_train_1.png"
+    assert 2000 < picture.stat().st_size < 200_000
+    run = Run(tmp_path / "run")
+    step = Step("train", 7, 9, preview=Preview(np.zeros((1, 2, 2, 2), np.float32), (0, 0, 0), (2, 2, 2), ()))
+    monkeypatch.setattr("napari_weakseg.io.runs.PICTURE_EVERY", 0.0)
+    for _ in range(20):
+        run.picture_of(step).write_bytes(b"")
+    names = sorted(path.name for path in (tmp_path / "run" / "previews").iterdir())
+    assert len(names) == 12
+    assert (names[0], names[-1]) == ("0001_train_1.png", "0021_train_7.png")
+    monkeypatch.setattr("napari_weakseg.io.runs.PICTURE_EVERY", 60.0)
+    assert run.picture_of(step) is None
+
+
 def test_what_a_method_sees_tells_its_cases_apart():
     cases = a_cohort(training=2).training
     seen = LearntCases(cases, "marks")
@@ -204,10 +223,29 @@ def test_a_case_that_fails_scores_zero_and_is_listed(monkeypatch, tmp_path):
     assert report["cases"][1]["structures"]["lesion"]["dice"] == 0
     assert report["worst"][0] == "u1"
     assert telling_cases(report) == {"worst": "u1", "median": "u0", "best": "u0"}
-    _, table = write_report(report, tmp_path)
+    _, table, classes = write_report(report, tmp_path)
     rows = table.read_text().splitlines()
     assert len(rows) == 4
     assert "u1 cannot be read" in rows[2]
+    header, *rows = classes.read_text().splitlines()
+    assert header == "case,class,probability normal,probability lesion,of the right class,learnt from"
+    assert [row.split(",")[:2] for row in rows] == [["u0", "lesion"], ["u2", "normal"]]  # u1 has no prediction
+
+
+def test_without_masks_cases_are_ranked_by_the_probability_of_their_class():
+    cohort = a_cohort()
+    weights = ws.train(cohort, method="learning")
+    classes = tuple(replace(case, reference=None) for case in cohort.testing)
+    wrong = replace(classes[0], image_label=ImageLabel(("normal", "lesion"), 0))
+    report = ws.evaluate(weights, replace(cohort, testing=(wrong, *classes[1:])))
+    assert report["cases"][0]["classes"] == {
+        "class": "normal",
+        "probability": {"normal": 0.0, "lesion": 1.0},
+        "of the right class": 0.0,
+    }
+    assert report["cases"][1]["classes"]["of the right class"] > 0.9  # mean over the slices
+    assert telling_cases(report)["worst"] == "u0"
+    assert report["summary"]["lesion"]["dice"] is None
 
 
 def test_masks_and_cohorts_are_not_mixed_up(blob):

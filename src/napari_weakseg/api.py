@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe
 
 Prompts = ExtremePoints | Scribbles | ImageLabel
+T = TypeVar("T")
 BYTES_PER_RESULT_VOXEL = 4
 _SLOT = {ExtremePoints: "points", Scribbles: "scribbles", ImageLabel: "image_label"}
 
@@ -81,12 +82,17 @@ def segment(
         Marks, settings or an image that cannot be used; nothing was computed.
     """
     case = _case_of(volume, prompts, reference, previous)
-    with closing(steps(case, method=method, recipe=recipe, weights=weights, unpaired_masks=unpaired_masks)) as running:
+    return _drained(steps(case, method=method, recipe=recipe, weights=weights, unpaired_masks=unpaired_masks), on_step)
+
+
+def _drained(running: Generator[Step, None, T], on_step: Callable[[Step], object] | None) -> T:
+    """What a generator of steps returns at its end; whatever `on_step` raises closes it."""
+    with closing(running):
         while True:
             try:
                 step = next(running)
             except StopIteration as finished:
-                return cast("Result", finished.value)
+                return cast("T", finished.value)
             if on_step is not None:
                 on_step(step)
 
@@ -343,17 +349,8 @@ def train(
     DataError, PromptError, RecipeError
         A case, mark, setting or folder that cannot be used: found before anything is learnt.
     """
-    every = training_steps(
-        cohort, recipe, method=method, run=run, resume=resume, fold=fold, split_seed=split_seed, weights=weights
-    )
-    with closing(every) as running:
-        while True:
-            try:
-                step = next(running)
-            except StopIteration as finished:
-                return cast("Weights", finished.value)
-            if on_step is not None:
-                on_step(step)
+    how: dict[str, Any] = {"method": method, "run": run, "resume": resume, "fold": fold, "split_seed": split_seed}
+    return _drained(training_steps(cohort, recipe, weights=weights, **how), on_step)
 
 
 def _evaluate_cohort(

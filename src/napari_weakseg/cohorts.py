@@ -12,7 +12,7 @@ from .case import Case, Cohort, Fold, fingerprint, known, pick
 from .errors import CohortFaults, DataError, PromptError, RecipeError, WeaksegError
 from .io.cases import MasksOnDisk
 from .io.runs import Run
-from .method import Step, Weights
+from .method import Result, Step, Weights
 from .methods import DEFAULT, get_method, list_methods
 
 if TYPE_CHECKING:
@@ -132,10 +132,23 @@ def training_steps(
                 break
             if kept is not None:
                 kept.log(step)
+                _picture(kept, step, learnt["training"])
             yield step
         if kept is not None:
             kept.finish(done)
         return done
+
+
+def _picture(run: Run, step: Step, cases: LearntCases) -> None:
+    """Now and then, what is predicted on the case that the previews are of."""
+    preview = step.preview
+    if preview is None or preview.case not in cases.ids or (path := run.picture_of(step)) is None:
+        return
+    from .overview import write_comparison
+
+    volume = cases[cases.ids.index(preview.case)].volume
+    shown = Result(volume.with_array(preview.labels()), preview.structures)
+    write_comparison(path, [(f"{preview.case}, {step.stage} {step.index}", volume, shown, None)], width=6.0)
 
 
 def held_out(

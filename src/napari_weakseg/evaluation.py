@@ -139,7 +139,14 @@ def evaluate_cohort(
 def _scored(
     predict: Callable[[Case], Result], case: Case, structures: Sequence[Structure]
 ) -> tuple[dict[str, Any], tuple[Case, Result] | None]:
-    row: dict[str, Any] = {"id": case.id, "error": None, "unit": case.volume.unit, "structures": {}, "slices": {}}
+    row: dict[str, Any] = {
+        "id": case.id,
+        "error": None,
+        "unit": case.volume.unit,
+        "structures": {},
+        "slices": {},
+        "classes": {},
+    }
     result = None
     try:
         result = predict(case)
@@ -150,6 +157,8 @@ def _scored(
         made = reference.with_array(np.zeros(reference.shape, np.uint8)) if result is None else result.mask
         row["structures"] = {s.name: structure_scores(made, reference, s.value) for s in structures}
         row["slices"] = _slice_figures(made, reference, case)
+    if result is not None:
+        row["classes"] = _class_figures(case, result)
     return row, None if result is None else (case, result)
 
 
@@ -171,6 +180,20 @@ def _slice_figures(made: Volume, reference: Volume, case: Case) -> dict[str, Any
     }
 
 
+def _class_figures(case: Case, result: Result) -> dict[str, Any]:
+    """The case's class, the probability of each, and how sure the classifier was of the right ones; empty without both."""
+    label = case.image_label
+    if label is None or any(f"probability {name}" not in result.scores for name in label.classes):
+        return {}
+    probability = {name: float(result.scores[f"probability {name}"]) for name in label.classes}
+    of_volume = label.classes[_of_volume(label.label)]
+    table = result.tables.get("slice probabilities")
+    sure = probability[of_volume]
+    if table is not None and isinstance(label.label, tuple):
+        sure = float(np.mean(np.asarray(table)[np.arange(len(label.label)), np.array(label.label)]))
+    return {"class": of_volume, "probability": probability, "of the right class": sure}
+
+
 def _slices(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Slice-wise figures over all cases, for comparison with papers that score slices."""
     if not rows:
@@ -190,11 +213,11 @@ def _classification(judged: Sequence[tuple[Case, Result]]) -> dict[str, Any] | N
     volumes: list[tuple[list[float], int]] = []
     classes: tuple[str, ...] = ()
     for case, result in judged:
-        label = case.image_label
-        if label is None or any(f"probability {name}" not in result.scores for name in label.classes):
+        label, found = case.image_label, _class_figures(case, result)
+        if label is None or not found:
             continue
         classes = label.classes
-        volumes.append(([result.scores[f"probability {name}"] for name in classes], _of_volume(label.label)))
+        volumes.append((list(found["probability"].values()), _of_volume(label.label)))
         table = result.tables.get("slice probabilities")
         if table is not None and isinstance(label.label, tuple):
             slices.append((table, np.array(label.label)))
@@ -263,28 +286,44 @@ def mean_dice(row: Mapping[str, Any]) -> float:
 
 
 def _ranked(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Cases that have a Dice, the worst first."""
-    return sorted((row for row in rows if not math.isnan(mean_dice(row))), key=mean_dice)
+    """The worst case first: by Dice; where no case has one, by the probability of the right classes."""
+    by_dice = sorted((row for row in rows if not math.isnan(mean_dice(row))), key=mean_dice)
+    return by_dice or sorted((row for row in rows if row["classes"]), key=lambda row: row["classes"]["of the right class"])
 
 
 def telling_cases(report: Mapping[str, Any]) -> dict[str, str]:
-    """``worst``, ``median`` and ``best`` case of a report, by their ids; empty where nothing has a Dice."""
+    """``worst``, ``median`` and ``best`` case of a report, by their ids; empty where nothing can be ranked."""
     ranked = _ranked([row for row in report["cases"] if not row["learnt_from"]])
     if not ranked:
         return {}
     return {"worst": ranked[0]["id"], "median": ranked[len(ranked) // 2]["id"], "best": ranked[-1]["id"]}
 
 
-def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
-    """Write ``evaluation.json`` and ``evaluation.csv`` (a row per case and structure) into `folder`."""
+def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, ...]:
+    """Write ``evaluation.json``, ``evaluation.csv`` (a row per case and structure), and for classes ``classes.csv``."""
     data = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("case", "structure", *FIGURES, "unit", "learnt from", "error"))
+    written = [write_atomically(folder / "evaluation.json", f"{data}\n".encode())]
+    rows: list[tuple[Any, ...]] = [("case", "structure", *FIGURES, "unit", "learnt from", "error")]
     for row in report["cases"]:
         for name, scores in row["structures"].items():
             figures = ["" if scores[figure] is None else repr(scores[figure]) for figure in FIGURES]
             error = csv_cell(row["error"] or "")
-            table.writerow((csv_cell(row["id"]), csv_cell(name), *figures, row["unit"], row["learnt_from"], error))
-    written = write_atomically(folder / "evaluation.json", f"{data}\n".encode())
-    return written, write_atomically(folder / "evaluation.csv", text.getvalue().encode())
+            rows.append((csv_cell(row["id"]), csv_cell(name), *figures, row["unit"], row["learnt_from"], error))
+    written.append(_written(rows, folder / "evaluation.csv"))
+    classified = [row for row in report["cases"] if row["classes"]]
+    if classified:
+        names = list(classified[0]["classes"]["probability"])
+        rows = [("case", "class", *(f"probability {csv_cell(name)}" for name in names), "of the right class", "learnt from")]
+        for row in classified:
+            found = row["classes"]
+            figures = [repr(found["probability"][name]) for name in names]
+            sure = repr(found["of the right class"])
+            rows.append((csv_cell(row["id"]), csv_cell(found["class"]), *figures, sure, row["learnt_from"]))
+        written.append(_written(rows, folder / "classes.csv"))
+    return tuple(written)
+
+
+def _written(rows: Sequence[tuple[Any, ...]], path: Path) -> Path:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return write_atomically(path, text.getvalue().encode())

@@ -66,6 +66,8 @@ class Preview:
         What the maps are of.
     threshold : float
         A voxel above it belongs to the structure that is most probable there.
+    case : str
+        Id of the case that it is of, where a fit has many.
     """
 
     probability: NDArray[np.float32]
@@ -73,6 +75,7 @@ class Preview:
     shape: tuple[int, int, int]
     structures: tuple[Structure, ...]
     threshold: float = 0.5
+    case: str = ""
 
     @property
     def window(self) -> tuple[slice, slice, slice]:

@@ -142,30 +142,35 @@ def write_overview(
     return _written(figure, path)
 
 
-def write_comparison(path: str | os.PathLike[str], rows: Sequence[tuple[str, Volume, Result, Volume]]) -> Path:
+def write_comparison(
+    path: str | os.PathLike[str], rows: Sequence[tuple[str, Volume, Result, Volume | None]], *, width: float = 12.0
+) -> Path:
     """Draw several cases as PNG, a row each: three slices around the object with mask and reference.
 
     Parameters
     ----------
     path : path
         Where to; replaced atomically.
-    rows : sequence of (title, image, result, reference)
+    rows : sequence of (title, image, result, reference or None)
         For example the worst, the median and the best case.
+    width : float
+        Of the picture, in inches of 90 pixels.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 3.9 * len(rows)), dpi=90, facecolor="black", layout="constrained")
+    size = max(8.0, width)
+    figure = Figure(figsize=(width, 0.33 * width * len(rows)), dpi=90, facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
-    handles: list[Any] = []
+    handles: dict[str, Any] = {}
     for row, (title, volume, result, reference) in enumerate(rows):
         view = _View.of(volume)
         image = view.turn(np.asarray(volume.array))
-        masks = {"mask": view.turn(result.labels), "reference": view.turn(reference.array)}
+        masks = {"mask": view.turn(result.labels)} | ({} if reference is None else {"reference": view.turn(reference.array)})
         middle, box = _focus(masks, np.empty((0, 3)), view)
         low, high = _window(image, box)
         colours = {structure.value: structure.colour for structure in result.structures}
-        handles = handles or _legend(masks, result, with_points=False)
+        handles |= {handle.get_label(): handle for handle in _legend(masks, result, with_points=False)}
         for column, (_, normal, across, down) in enumerate(_PLANES):
             axes = figure.add_subplot(len(rows), 3, 1 + column + 3 * row)
             cut = np.moveaxis(image, normal, 0)[middle[normal]].T
@@ -175,9 +180,9 @@ def write_comparison(path: str | os.PathLike[str], rows: Sequence[tuple[str, Vol
             _frame(axes, box[:, [across, down]], zoom=True)
             _letter(axes, across, down, view.letters)
             if column == 1:
-                axes.set_title(_plain(title), color="white", fontsize=13)
-    style: dict[str, Any] = {"loc": "outside lower center", "ncols": 4, "fontsize": 12, "labelcolor": "white"}
-    figure.legend(handles=handles, facecolor="black", edgecolor="0.4", **style)
+                axes.set_title(_plain(title), color="white", fontsize=size + 1)
+    style: dict[str, Any] = {"loc": "outside lower center", "ncols": 4, "fontsize": size, "labelcolor": "white"}
+    figure.legend(handles=list(handles.values()), facecolor="black", edgecolor="0.4", **style)
     return _written(figure, path)
 
 
@@ -226,8 +231,6 @@ def write_heatmap_overview(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from .io.atomic import write_atomically
-
     view = _View.of(volume)
     normal = int(view.order[slice_axis, 0])
     across, down = (axis for axis in range(3) if axis != normal)
@@ -260,9 +263,7 @@ def write_heatmap_overview(
     place: dict[str, Any] = {"fontsize": 12, "labelcolor": "white", "facecolor": "black", "edgecolor": "0.4"}
     figure.legend(handles=handles, loc="outside lower center", ncols=4, **place)
     figure.suptitle(_plain(title or volume.name), color="white", fontsize=13)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": "napari-weakseg"})
-    return write_atomically(path, stream.getvalue())
+    return _written(figure, path)
 
 
 def _fullest(masks: Mapping[str, NDArray[Any]], heat: NDArray[Any], normal: int, count: int) -> list[int]:

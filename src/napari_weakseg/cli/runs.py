@@ -47,6 +47,14 @@ def add_commands(command: Command) -> None:
     predict.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     add_questions(predict, "volume_index", "prefer", "units")
 
+    command("clear-prepared", _clear_prepared, "remove the prepared images that trainings keep in the cache folder")
+
+
+def _clear_prepared(options: argparse.Namespace, screen: Screen) -> None:
+    from ..training.cache import clear_prepared
+
+    screen.result(f"prepared images: {clear_prepared() / 1e6:.1f} MB removed")
+
 
 def _train(options: argparse.Namespace, screen: Screen) -> int:
     from ..cohorts import training_steps
@@ -202,7 +210,7 @@ def evaluate_run(options: argparse.Namespace, screen: Screen) -> int:
     rows = []
     for word, name in telling_cases(report).items():
         case = cases[ids.index(name)]
-        if name not in report["failed"] and case.reference is not None:
+        if name not in report["failed"]:
             rows.append((f"{word}: {name}", case.volume, predict(weights, seen_by(case, weights)), case.reference))
     if rows:
         write_comparison(folder / "evaluation.png", rows)

@@ -233,4 +233,4 @@ def as_preview(maps: NDArray[np.float32], case: Case, structures: tuple[Structur
     p_c / (p_c + p_0) is above 0.5 just there, and puts the structures in the same order as p_c does.
     """
     share = maps[1:] / np.maximum(maps[1:] + maps[:1], 1e-12)
-    return Preview(share.astype(np.float32), (0, 0, 0), case.volume.shape, structures)
+    return Preview(share.astype(np.float32), (0, 0, 0), case.volume.shape, structures, case=case.id)
