@@ -29,7 +29,7 @@ from napari_weakseg.prompts import Scribbles, Structure
 
 PARTS = {"anterior": 1, "posterior": 2}
 SPLIT = {"strokes": 45, "validation": 10, "masks": 45, "testing": 30}
-STEPS = {"hippocampus": 1500, "mscmr_to_acdc": 1000}
+STEPS = {"hippocampus": 1000, "mscmr_to_acdc": 600}
 OUTPUT = Path(__file__).parent / "results_scribbles_elsewhere.json"
 
 
