@@ -11,6 +11,7 @@ from .options import BAD_INPUT, DONE, check_targets
 if TYPE_CHECKING:
     import argparse
 
+    from ..case import Cohort
     from ..console import Screen
     from .options import Command
 
@@ -26,15 +27,26 @@ def add_commands(command: Command) -> None:
         metavar="background=B,unlabelled=U",
         help="what the values of scribbles mean, which no file says, for example background=0,unlabelled=4",
     )
+    cohort.add_argument(
+        "--to-nnunet",
+        type=Path,
+        metavar="DatasetXXX_Name",
+        help="write a cohort file that has no faults as an nnU-Net dataset with its ignore label into this new folder",
+    )
 
 
 def _cohort(options: argparse.Namespace, screen: Screen) -> int:
     from ..io.cohort import check_cohort, read_cohort
+    from ..io.nnunet import check_target
     from ..method import Step
 
     stated = (options.output, options.class_column, options.scribble_codes)
     if not options.source.is_dir() and any(option is not None for option in stated):
         raise DataError(f"{options.source.name} is checked, not made; the options go with a folder.")
+    if options.to_nnunet is not None:
+        if options.source.is_dir():
+            raise DataError(f"{options.source.name} is a folder; make a cohort file of it first, then write that as a dataset.")
+        check_target(read_cohort(options.source), options.to_nnunet)
     path = _made(options, screen) if options.source.is_dir() else options.source
     with screen.progress() as show:
         faults = check_cohort(path, on_case=lambda number, total: show(Step("check", number, total, progress=number / total)))
@@ -49,7 +61,20 @@ def _cohort(options: argparse.Namespace, screen: Screen) -> int:
         screen.note(note)
     sizes = ((part, len(getattr(cohort, part))) for part in ("training", "validation", "testing"))
     screen.result(f"{path.name}: {', '.join(f'{size} {part}' for part, size in sizes if size)}, every file can be used")
+    if options.to_nnunet is not None:
+        _as_dataset(cohort, options.to_nnunet, screen)
     return DONE
+
+
+def _as_dataset(cohort: Cohort, folder: Path, screen: Screen) -> None:
+    from ..io.nnunet import write_nnunet
+    from ..method import Step
+
+    with screen.progress() as show:
+        notes = write_nnunet(cohort, folder, on_case=lambda n, total: show(Step("write", n, total, progress=n / total)))
+    for note in notes:
+        screen.note(note)
+    screen.result(f"{folder.name}: an nnU-Net dataset, what is not marked is its ignore label")
 
 
 def _made(options: argparse.Namespace, screen: Screen) -> Path:

@@ -13,6 +13,7 @@ from .cohort_layout import FoundCase, Layout, layout_of
 from .cohort_structures import dataset_of, few, structures_of, values_of
 from .label_tables import CASE_COLUMNS, CLASS_COLUMNS, SLICE_COLUMNS, Table, read_table
 from .names import shown
+from .nnunet_layout import nnunet_layout
 from .scribble_codes import in_words, question
 
 _PATIENT_COLUMNS = ("patient", "patient_id", "subject", "subject_id")
@@ -71,7 +72,8 @@ def guess_cohort(
     """
     root = Path(os.path.abspath(folder))
     target = root / "cohort.json" if output is None else Path(os.path.abspath(output))
-    layout = layout_of(root)
+    layout = nnunet_layout(root) or layout_of(root)
+    codes = layout.codes if codes is None else codes
     notes: list[str] = []
     where = ", each in a folder of its own" if layout.foldered and len(layout.cases) > 1 else ""
     notes.append(f"{_counted(len(layout.cases), 'case was', 'cases were')} found{where}.")
@@ -80,14 +82,18 @@ def guess_cohort(
         notes.append(f"{files} left out (heatmap, probability, prediction).")
     channels, kept = _channels(layout, notes)
     tables = _Tables(layout.tables, [case.id for case in kept], class_column, notes)
-    patients = _patients(kept, tables, notes)
+    patients = layout.patients or _patients(kept, tables, notes)
     data: dict[str, Any] = {
-        "name": root.name or "cohort",
+        "name": str(dataset_of(layout).get("name") or root.name or "cohort"),
         "channels": list(channels),
         "structures": structures_of(kept, layout, codes, notes),
         "image_classes": list(tables.classes),
-        "slice_axis": 2,
+        "slice_axis": layout.slice_axis,
     }
+    if layout.codes is not None:
+        notes.append(
+            "dataset.json has an ignore label: its labels are taken for strokes, and those without ignored voxels for masks."
+        )
     if any(case.scribbles for case in kept):
         data["scribble_codes"] = codes
         _tell_codes(kept, codes, notes)
@@ -292,6 +298,8 @@ def _entry(
             notes.append(
                 f"{case.id} has {len(paths)} files that may be its {key} ({few([shown(path) for path in paths])}): name one."
             )
+    if case.full_mask and "label" in entry:
+        entry["marks"] = "mask"
     return entry
 
 
@@ -299,7 +307,7 @@ def _tell_rest(cases: list[FoundCase], data: dict[str, Any], tables: _Tables, no
     for key, words in (("points", "extreme points"), ("scribbles", "scribbles"), ("masks", "a reference mask")):
         count = sum(len(getattr(case, key)) == 1 or (key == "scribbles" and bool(case.scribbles)) for case in cases)
         if count:
-            only = ", which is read for evaluation only" if key == "masks" else ""
+            only = ", which is read for evaluation only" if key == "masks" and not any(case.full_mask for case in cases) else ""
             notes.append(f"{_counted(count, 'case has', 'cases have')} {words}{only}.")
     if data["unpaired_masks"]:
         masks = _counted(len(data["unpaired_masks"]), "mask belongs", "masks belong")

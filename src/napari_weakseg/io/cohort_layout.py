@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from .names import file_name, shown, without_suffix
@@ -51,6 +51,8 @@ class FoundCase:
     masks: list[Path] = field(default_factory=list)
     scribbles: list[Path] = field(default_factory=list)
     points: list[Path] = field(default_factory=list)
+    full_mask: bool = False
+    """Whether the mask is said to be learnt from."""
 
 
 @dataclass
@@ -71,6 +73,8 @@ class Layout:
         Whether each case has a folder of its own.
     ignored : int
         Files with names of results.
+    codes, patients, slice_axis, looks
+        What a dataset states of itself: the codes of its strokes, patients by case, and colour and concept by structure.
     """
 
     cases: list[FoundCase] = field(default_factory=list)
@@ -79,6 +83,10 @@ class Layout:
     dataset: Path | None = None
     foldered: bool = False
     ignored: int = 0
+    codes: dict[str, Any] | None = None
+    patients: dict[str, str] = field(default_factory=dict)
+    slice_axis: int = 2
+    looks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def layout_of(folder: Path) -> Layout:
@@ -126,7 +134,7 @@ def layout_of(folder: Path) -> Layout:
             layout.unpaired_masks += case.masks
     if not layout.cases:
         raise DataError(f"{shown(folder)} holds no image with a .nii or .nii.gz name; choose the folder of the images.")
-    _unique_ids(layout.cases)
+    unique_ids(layout.cases)
     return layout
 
 
@@ -231,7 +239,8 @@ def _channel(path: Path, case: list[str]) -> str:
     return "_".join(kept) or "image"
 
 
-def _unique_ids(cases: list[FoundCase]) -> None:
+def unique_ids(cases: list[FoundCase]) -> None:
+    """Give every case an id of its own that can name a file."""
     taken: set[str] = set()
     for case in cases:
         name = file_name(case.id, fallback="case")

@@ -35,6 +35,11 @@ def structures_of(
     cases: list[FoundCase], layout: Layout, codes: Mapping[str, Any] | None, notes: list[str]
 ) -> list[dict[str, Any]]:
     """Structures by value, named where a file names them; of strokes only where it is known what their values mean."""
+    if layout.codes is not None:  # a dataset that states what its strokes' values mean names its structures too
+        meant = {layout.codes["background"], layout.codes["unlabelled"]}
+        named = {value: name for value, name in _dataset_labels(layout).items() if value not in meant}
+        notes.append(f"dataset.json names the structures {few(f'{value} = {name}' for value, name in sorted(named.items()))}.")
+        return [{"name": named[value], "value": value, **layout.looks.get(named[value], {})} for value in sorted(named)]
     masks = [case.masks[0] for case in cases if len(case.masks) == 1] + layout.unpaired_masks
     values = set(values_of(masks)) - {0}
     names = _dataset_labels(layout)

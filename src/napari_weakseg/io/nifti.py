@@ -14,12 +14,12 @@ from ..volume import SourceHeader, Volume
 from .names import shown, without_suffix
 from .nifti_gate import Stored, pass_gate, told
 from .nifti_place import place_of
-from .nifti_write import export_notes, smallest_label_type, source_now, write_map, write_mask
+from .nifti_write import export_notes, smallest_label_type, source_now, write_image, write_map, write_mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["export_notes", "on_grid_of", "read_mask", "read_volume", "source_now", "write_map", "write_mask"]
+__all__ = ["export_notes", "on_grid_of", "read_mask", "read_volume", "source_now", "write_image", "write_map", "write_mask"]
 
 
 def read_volume(

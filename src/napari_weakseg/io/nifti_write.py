@@ -54,6 +54,21 @@ def write_mask(result_or_volume: Result | Volume, path: str | os.PathLike[str]) 
     return _write(volume, _exact_labels(volume), path)
 
 
+def write_image(volume: Volume, path: str | os.PathLike[str]) -> Path:
+    """Write intensities in the type that they have, voxel for voxel; otherwise as `write_mask`.
+
+    Raises
+    ------
+    DataError
+        As `write_mask`; also values that are no real numbers.
+    """
+    array = volume.array
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{volume.name} holds values of type {array.dtype}, not intensities; give real numbers.")
+    dtype = np.dtype(np.float32) if array.dtype == np.float16 else array.dtype.newbyteorder("<")
+    return _write(volume, array.astype(dtype, copy=False), path)
+
+
 def write_map(volume: Volume, path: str | os.PathLike[str]) -> Path:
     """Write a probability or heatmap as float32 on its volume's grid; otherwise as `write_mask`.
 
