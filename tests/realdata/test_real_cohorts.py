@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from napari_weakseg.io.cohort import check_cohort, guess_cohort, read_cohort, write_cohort
+from napari_weakseg.io.nnunet import write_nnunet
 
 pytestmark = pytest.mark.realdata
 CARDIAC_CODES = {"background": 0, "unlabelled": 4}
@@ -39,6 +41,33 @@ def test_what_strokes_mean_is_asked_for_and_not_guessed(real_data, tmp_path, nam
     (fault,) = check_cohort(path)
     assert "not stated and not our own" in fault
     assert fault.endswith(f"state scribble_codes (background 0 and unlabelled {unlabelled}?).")
+
+
+def test_hearts_of_two_orientations_go_to_nnu_net_and_come_back(real_data, tmp_path):
+    """Strokes, images and places as they were, and the same place in the program that nnU-Net reads with."""
+    import SimpleITK as sitk
+
+    data, _ = guess_cohort(real_data / "mscmr", output=tmp_path / "cohort.json", codes=CARDIAC_CODES)
+    for part, key in (("testing", "label"), ("training", "scribble")):
+        data[part] = [case for case in data["training"] if key in case][:2]
+    write_cohort(data, tmp_path / "cohort.json")
+    before = read_cohort(tmp_path / "cohort.json")
+    folder = tmp_path / "Dataset501_LGE"
+    write_nnunet(before, folder)
+    again, _ = guess_cohort(folder)
+    write_cohort(again, folder / "cohort.json")
+    assert check_cohort(folder / "cohort.json") == ()
+    after = read_cohort(folder / "cohort.json")
+    for one, other in zip(before.training, after.training, strict=True):
+        assert one.volume.sha256 == other.volume.sha256  # voxels, type and affine
+        np.testing.assert_array_equal(one.scribbles.labels, other.scribbles.labels)
+        read = [
+            sitk.ReadImage(folder / name / f"{one.id}{end}.nii.gz") for name, end in (("imagesTr", "_0000"), ("labelsTr", ""))
+        ]
+        for what in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+            assert getattr(read[0], what)() == getattr(read[1], what)()
+    for one, other in zip(before.with_references().testing, after.with_references().testing, strict=True):
+        np.testing.assert_array_equal(one.reference.array, other.reference.array)
 
 
 def test_lgg_has_a_label_for_every_slice_and_folds_of_equal_share(real_data, tmp_path):

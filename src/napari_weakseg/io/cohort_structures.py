@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
     from .cohort_layout import FoundCase, Layout
 
+MOST_BYTES = 5_000_000
+"""A larger ``dataset.json`` is not read."""
+
 FILES_READ = 25
 """So many masks and stroke files are opened to see which values they hold."""
 
 
 def dataset_of(layout: Layout) -> dict[str, Any]:
     """What ``dataset.json`` says; empty where there is none."""
-    if layout.dataset is None or layout.dataset.stat().st_size > 5_000_000:
-        return {}
     try:
+        if layout.dataset is None or layout.dataset.stat().st_size > MOST_BYTES:
+            return {}
         data = json.loads(layout.dataset.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
