@@ -117,7 +117,7 @@ def steps(
     if unpaired_masks and not room.card.learns_masks:
         raise RecipeError(f"{room.card.name} learns nothing from unpaired masks; leave them out, or choose adversarial_gating.")
     case = _checked(case, room.card.prompts, needs_marks=weights is None)
-    _check_memory(case, room.card.name, recipe if weights is None else weights.recipe)
+    _check_memory(case, room.card.name, recipe if weights is None else weights.recipe, weights)
     began = time.monotonic()
     durations: dict[str, float] = {}
     notes = [
@@ -150,11 +150,11 @@ def steps(
     return replace(result, record=record, notes=tuple(notes))
 
 
-def expected_memory(case: Case, *, method: str = DEFAULT, recipe: Recipe | None = None) -> int:
+def expected_memory(case: Case, *, method: str = DEFAULT, recipe: Recipe | None = None, weights: Weights | None = None) -> int:
     """About how many bytes a run takes beside the open image; instant, from sizes and boxes alone.
 
     4 bytes per voxel of the volume for the mask and for each structure's map, and what the method says that it needs
-    itself (its optional ``working_memory(case, recipe)``).
+    itself (its optional ``working_memory(case, recipe, weights=None)``).
 
     Parameters
     ----------
@@ -164,11 +164,15 @@ def expected_memory(case: Case, *, method: str = DEFAULT, recipe: Recipe | None 
         Name in the register.
     recipe : Recipe, optional
         Its settings; default the ``laptop`` preset.
+    weights : Weights, optional
+        What was learnt before: then it is of a prediction.
     """
     room = get_method(method)
     working_memory = getattr(room, "working_memory", None)
-    own = 0 if working_memory is None else int(working_memory(case, recipe or room.recipe_class.from_preset("laptop")))
-    return own + BYTES_PER_RESULT_VOXEL * case.volume.array.size * (1 + len(case.structures))
+    settings = recipe or room.recipe_class.from_preset("laptop")
+    own = 0 if working_memory is None else int(working_memory(case, settings, weights))
+    structures = case.structures if weights is None else weights.structures
+    return own + BYTES_PER_RESULT_VOXEL * case.volume.array.size * (1 + len(structures))
 
 
 def in_words(memory: int) -> str:
@@ -176,11 +180,12 @@ def in_words(memory: int) -> str:
     return f"{memory / 1e9:.1f} GB" if memory >= 999_500_000 else f"{max(memory / 1e6, 1):.0f} MB"
 
 
-def _check_memory(case: Case, method: str, recipe: Recipe) -> None:
+def _check_memory(case: Case, method: str, recipe: Recipe, weights: Weights | None) -> None:
     """Refuse with the numbers what would drive the computer out of memory."""
     import psutil
 
-    needed, free = expected_memory(case, method=method, recipe=recipe), int(psutil.virtual_memory().available)
+    needed = expected_memory(case, method=method, recipe=recipe, weights=weights)
+    free = int(psutil.virtual_memory().available)
     if needed > free:
         raise DataError(
             f"this run needs about {in_words(needed)} of memory and {in_words(free)} are free; "

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from napari_weakseg.api import expected_memory
 from napari_weakseg.arrays.metrics import dice
+from napari_weakseg.case import Case
 from napari_weakseg.methods import new_recipe
 from napari_weakseg.methods.partial_cross_entropy import fit, predict
+from napari_weakseg.prompts import Scribbles, Structure
 from napari_weakseg.training.partial_losses import (
     IGNORE,
     balanced_error,
@@ -18,6 +21,7 @@ from napari_weakseg.training.partial_losses import (
     weighted_partial_cross_entropy_loss,
 )
 from napari_weakseg.training.slice_material import with_outside
+from napari_weakseg.volume import Volume
 from toy_cohort import toy_case
 
 TINY = {"filters": 6, "size": 32, "batch": 4, "device": "cpu", "max_seconds": 1e6, "preview_seconds": 0, "learning_rate": 5e-3}
@@ -105,6 +109,26 @@ def test_a_cohort_larger_than_memory_learns_the_same(tmp_path, monkeypatch):
     assert all(np.array_equal(wanted.tensors[name], value) for name, value in weights.tensors.items())
     assert "of memory; beyond that they are kept on disk" in steps[1].note
     assert len(list((tmp_path / "prepared").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "slices", "changes", "measured"),
+    [
+        ("partial_cross_entropy", 30, {}, 553),
+        ("partial_cross_entropy", 30, {"batch": 16}, 756),
+        ("partial_cross_entropy", 120, {}, 762),
+        ("partial_cross_entropy", 30, {"size": 256}, 842),
+        ("partial_cross_entropy", 30, {"max_seconds": 0.0}, 455),
+        ("adversarial_gating", 30, {}, 761),
+        ("adversarial_gating", 30, {"batch": 12}, 949),
+    ],
+)
+def test_the_expected_memory_is_what_was_measured(method, slices, changes, measured):
+    """Growth of a fresh process's peak in MB, made-up volumes of 256 x 256 voxels, one structure."""
+    volume = Volume(np.zeros((256, 256, slices), np.float32))
+    case = Case("big", {"image": volume}, scribbles=Scribbles(np.zeros(volume.shape, np.uint8), (Structure("lesion", 1),)))
+    recipe = new_recipe(method, **{"filters": 16, "size": 112, "batch": 4, **changes})
+    assert expected_memory(case, method=method, recipe=recipe) == pytest.approx(measured * 1e6, rel=0.2)
 
 
 def test_strokes_and_full_masks_may_be_mixed():

@@ -1,11 +1,11 @@
 """The register of methods: one module or folder here is one method, found by its file name.
 
 A method's module has ``card``, ``recipe_class``, ``fit`` and ``predict`` (see `napari_weakseg.method.Method`) and imports
-neither torch nor MONAI until ``fit`` or ``predict`` is called; it may have ``working_memory(case, recipe)``, the bytes that a
-fit needs beside image and result (see `api.expected_memory`). A classifier with heatmaps may have ``faithfulness(cases,
-weights, *, on_case)``: for each kind of explanation its mean measures by name, for ``weakseg evaluate --faithfulness``. Nothing
-else is edited to add one. Packages outside this one register a module through the entry-point group
-``napari_weakseg.methods``.
+neither torch nor MONAI until ``fit`` or ``predict`` is called; it may have ``working_memory(case, recipe,
+weights=None)``, the bytes that a fit, or a prediction with weights, needs beside image and result (see `api.expected_memory`).
+A classifier with heatmaps may have ``faithfulness(cases, weights, *, on_case)``: for each kind of explanation its mean measures
+by name, for ``weakseg evaluate --faithfulness``. Nothing else is edited to add one. Packages outside this one register a module
+through the entry-point group ``napari_weakseg.methods``.
 """
 
 from __future__ import annotations

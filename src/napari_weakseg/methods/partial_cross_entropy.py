@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ..method import Card
 from ..recipe import knob
-from ..training.slice_recipe import PAPER, SliceRecipe
+from ..training.slice_recipe import PAPER, SliceRecipe, working_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -53,11 +53,9 @@ class PartialCrossEntropyRecipe(SliceRecipe):
 recipe_class = PartialCrossEntropyRecipe
 
 
-def working_memory(case: Case, recipe: PartialCrossEntropyRecipe) -> int:
-    """About how many bytes a fit needs beside image and result: torch, the slices, and one step's activations (derived)."""
-    from ..training.slice_recipe import working_bytes
-
-    return working_bytes(case, recipe, streams=1)
+def working_memory(case: Case, recipe: PartialCrossEntropyRecipe, weights: Weights | None = None) -> int:
+    """About how many bytes a fit or a prediction needs beside image and result, see `training.slice_recipe.working_bytes`."""
+    return working_bytes(case, recipe, streams=1, weights=weights)
 
 
 def fit(

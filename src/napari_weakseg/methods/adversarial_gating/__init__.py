@@ -94,9 +94,9 @@ class AdversarialGatingRecipe(SliceRecipe):
 recipe_class = AdversarialGatingRecipe
 
 
-def working_memory(case: Case, recipe: AdversarialGatingRecipe) -> int:
-    """About how many bytes a fit needs beside image and result: torch, the slices, and one step's activations (derived)."""
-    return working_bytes(case, recipe, streams=3)
+def working_memory(case: Case, recipe: AdversarialGatingRecipe, weights: Weights | None = None) -> int:
+    """About how many bytes a fit or a prediction needs beside image and result, see `training.slice_recipe.working_bytes`."""
+    return working_bytes(case, recipe, streams=3 if recipe.form == "MAAG" else 2, gates=4, weights=weights)
 
 
 def fit(

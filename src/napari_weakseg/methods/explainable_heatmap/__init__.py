@@ -191,8 +191,8 @@ def predict(case: Case, weights: Weights) -> Result:
     return run(case, weights)
 
 
-def working_memory(case: Case, recipe: Recipe) -> int:
-    """Bytes that a prediction needs beside image and result; see `napari_weakseg.api.expected_memory`.
+def working_memory(case: Case, recipe: Recipe, weights: Weights | None = None) -> int:
+    """Bytes that a prediction needs beside image and result (a fit of many cases has its own bound); see `api.expected_memory`.
 
     Measured on volumes half of which are drawn (within 10 % for four shapes and both presets); less where less is drawn.
     """

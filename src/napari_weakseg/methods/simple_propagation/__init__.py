@@ -160,23 +160,26 @@ class SimplePropagationRecipe(Recipe):
 
 recipe_class = SimplePropagationRecipe
 
-BYTES_PER_WINDOW_VOXEL, BYTES_OF_NETWORKS, BYTES_PER_PATCH_VOXEL = 60, 700 * 10**6, 1500
-"""The first mask; torch with the small network and its cubes; activations of the published U-Net (derived, not measured)."""
+BYTES_PER_WINDOW_VOXEL, BYTES_OF_NETWORKS = 60, 700 * 10**6
+"""The first mask; torch with the small network and its cubes."""
+
+BYTES_PER_PATCH_VOXEL, BYTES_PER_SEEN_VOXEL = 1500, 400
+"""Activations of the U-Net without marks, in a step and in a prediction."""
 
 LARGEST_PATCH = (48, 64, 64)
 """Most voxels along (z, y, x) of a patch whose size is left to the data: what a few CPU cores bear."""
 
-BYTES_OF_FIRST_NETWORK = 400 * 10**6
-"""torch and the network of the first mask, without training."""
+BYTES_OF_FIRST_NETWORK = 270 * 10**6
+"""torch and the network of the first mask, without training (measured)."""
 
 
-def working_memory(case: Case, recipe: SimplePropagationRecipe) -> int:
+def working_memory(case: Case, recipe: SimplePropagationRecipe, weights: Weights | None = None) -> int:
     """About how many bytes a fit needs beside the image and the result, from the objects' boxes alone.
 
-    60 bytes per voxel of the largest window (objects take turns), and 400 MB for torch and the network that draws the first
+    60 bytes per voxel of the largest window (objects take turns), and 270 MB for torch and the network that draws the first
     mask. With training 700 MB for torch, the network and two cubes of 48³ voxels in work, and 8 MB for each object's own
     cube. Without `marks` instead of the cubes: 30 bytes per voxel of the volume on the recipe's grid, and 1,500 per voxel of
-    the patches in a batch.
+    the patches in a batch, or 400 per voxel of two patches where nothing is learnt.
     """
     volume = case.volume
     boxes = [] if case.points is None else list(case.points.on(volume).placed)
@@ -205,8 +208,9 @@ def working_memory(case: Case, recipe: SimplePropagationRecipe) -> int:
         return first + BYTES_OF_NETWORKS + 8 * 10**6 * objects
     grid = (volume.spacing_known and recipe.grid_spacing) or volume.spacing
     resampled = prod(n * step for n, step in zip(volume.shape, volume.spacing, strict=True)) / prod(grid)
-    patch = recipe.patch or LARGEST_PATCH
-    return first + BYTES_OF_NETWORKS + int(30 * resampled) + BYTES_PER_PATCH_VOXEL * recipe.batch * prod(patch)
+    voxels = prod(recipe.patch or LARGEST_PATCH)
+    patches = BYTES_PER_PATCH_VOXEL * recipe.batch * voxels if weights is None else 2 * BYTES_PER_SEEN_VOXEL * voxels
+    return (first if weights is None else 0) + BYTES_OF_NETWORKS + int(30 * resampled) + patches
 
 
 def fit(
