@@ -83,18 +83,18 @@ def cohort_pictures() -> None:
     QTest.qWait(500)
     shoot(viewer, "cohort_labels.png")
     for knob, value in DEMO_RECIPE.items():
-        panel.form.container[knob].value = value
-    panel.train()
-    wait_for(lambda: panel._news is not None and panel._news.latest.share > 0.6, 1800)
+        panel.training.form.container[knob].value = value
+    panel.training.train()
+    wait_for(lambda: panel.training.runs.news is not None and panel.training.runs.news.share > 0.6, 1800)
     shoot(viewer, "cohort_training.png")
-    wait_for(lambda: panel.task is None, 1800)
-    panel.predict()
-    wait_for(lambda: panel.task is None, 900)
+    wait_for(lambda: panel.training.runs.idle, 1800)
+    panel.training.predict()
+    wait_for(lambda: panel.training.runs.idle, 900)
     panel.open_case("case_12")
     wait_for(lambda: panel.desk.case_id == "case_12" and not panel._opening)
     QTest.qWait(500)
     shoot(viewer, "cohort_review.png")
-    run = panel.run_folder
+    run = panel.training.folder
     panel.desk.close_case()
     viewer.window.remove_dock_widget(panel.parent())
     viewer.open(folder / COHORT / "case_12.nii.gz", plugin="napari-weakseg")

@@ -59,6 +59,8 @@ def classify(volume, slice_axis=2):
 card = Card("fake_classifier", "Image labels", ("image_label",))
 gates: dict[str, threading.Event] = {}
 """``"hold"`` makes a fit wait in front of every step until it is set."""
+reached = threading.Event()
+"""Set when a fit waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,8 @@ def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None):
     learnt = Weights("fake_classifier", recipe, (LESION,), {"done": np.array(done)}, {"channels": ["flair"], "slice_axis": 2})
     while done < recipe.steps:
         if "hold" in gates:
-            gates["hold"].wait(20)
+            reached.set()
+            gates["hold"].wait(600)
         done += 1
         learnt = Weights("fake_classifier", recipe, (LESION,), {"done": np.array(done)}, learnt.meta)
         if checkpoints is not None:
@@ -110,6 +113,8 @@ class FakeTrained:
         self.weights = Weights("fake classifier", Recipe(), (LESION,), {})
         self.calls = SimpleNamespace(count=0)
 
+    about = "Method: fake"
+
     def line(self):
         return "gp unet · preset laptop · normal / lesion"
 
@@ -117,7 +122,7 @@ class FakeTrained:
         self.calls.count += 1
         yield "looking for the classes"
         if self.gate is not None:
-            self.gate.wait(20)
+            self.gate.wait(600)
             yield "still looking"
         if self.error is not None:
             raise self.error

@@ -29,6 +29,7 @@ def own_state(monkeypatch, tmp_path):
     )
     monkeypatch.setattr("napari_weakseg.plugin.panels.mask_panel._warm_up", lambda: None)
     ellipsoid_method.gates.clear()
+    ellipsoid_method.reached.clear()
     ellipsoid_method.closed.clear()
     yield
     for gate in ellipsoid_method.gates.values():

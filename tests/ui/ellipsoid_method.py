@@ -15,6 +15,8 @@ from napari_weakseg.recipe import Recipe, knob
 card = Card("ellipsoid", "Ellipsoids", ("extreme_points", "scribbles"))
 gates: dict[str, threading.Event] = {}
 """``"hold"`` makes a fit wait in front of every step until it is set."""
+reached = threading.Event()
+"""Set when a fit waits."""
 closed: list[str] = []
 """One entry for every fit whose generator came to its end."""
 
@@ -80,7 +82,8 @@ def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None):
         done, started = 0, time.monotonic()
         while done < recipe.steps and time.monotonic() - started < recipe.max_seconds:
             if "hold" in gates:
-                gates["hold"].wait(20)
+                reached.set()
+            gates["hold"].wait(600)
             _busy(recipe.work)
             done += 1
             if done == 3 and recipe.fails:

@@ -32,10 +32,10 @@ viewer = napari.Viewer()
 data, options, _ = image_layer_data(volume)
 viewer.add_image(data, **options)
 _, panel = viewer.window.add_plugin_dock_widget("napari-weakseg", "Extreme points (SimPLe)")
-for _ in range(400):
-    QTest.qWait(20)
-    if panel.bench.journal is not None:
-        break
+def until(condition):
+    while not condition():
+        QTest.qWait(20)
+until(lambda: panel.bench.journal is not None)
 for coordinate in panel.bench.layers.grid.points_to_layer(simulate_points(mask)):
     panel.bench.layers.find("points").add(coordinate)
     QTest.qWait(20)
@@ -43,20 +43,16 @@ for coordinate in panel.bench.layers.grid.points_to_layer(simulate_points(mask))
 """
 CLOSE = """
 panel.form.container["steps"].value = 1000
-QTest.qWait(500)
+until(lambda: panel.bench.standing() and panel.runs.idle)
 panel.runs.refine()
-QTest.qWait(500)
-assert panel.runs.run is not None
+until(lambda: panel.runs.progress is not None)
 print("closing", flush=True)
 QTimer.singleShot(100, lambda: viewer.window._qt_window.close())
 napari.run()
 print("ended", flush=True)
 """
 KILL = """
-for _ in range(200):
-    QTest.qWait(20)
-    if panel.bench.standing() and panel.runs.run is None:
-        break
+until(lambda: panel.bench.standing() and panel.runs.idle)
 panel.accept()
 QTest.qWait(50)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -66,7 +62,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def _run(tmp_path, then):
     code = SCRIPT.format(here=str(HERE), state=str(tmp_path / "state"), then=then)
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=os.environ)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=os.environ)
 
 
 def test_closing_the_window_during_a_run_ends_it_without_a_word(tmp_path):
@@ -78,14 +74,14 @@ def test_closing_the_window_during_a_run_ends_it_without_a_word(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_window_loses_no_click_and_no_accepted_mask(tmp_path, hands):
-    from user import phantom
+    from user import PATIENCE, phantom
 
     run = _run(tmp_path, KILL)
     assert run.returncode == -signal.SIGKILL, run.stderr
     volume, mask = phantom()
     hands.open(volume)
     panel = hands.panel()
-    hands.qtbot.waitUntil(lambda: panel.view.recovery.isVisible(), timeout=10000)
+    hands.qtbot.waitUntil(lambda: panel.view.recovery.isVisible(), timeout=PATIENCE)
     hands.press(panel.view.restore_button)
     assert len(panel.bench.document.marks) == 6
     found = panel.bench.layers.mask_voxels() > 0

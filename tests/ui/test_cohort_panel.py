@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QScrollArea
+from user import PATIENCE
 
 import fake_classifier
 from fake_cohort import make_cohort
 from napari_weakseg.io.cohort import read_cohort
-from napari_weakseg.plugin.panels.cohort_view import CLASS_KEYS
+from napari_weakseg.plugin.model_card import figures_of
+from napari_weakseg.plugin.panels.cohort_view import ACCEPT_KEY, CLASS_KEYS, NEXT_KEY, UNDO_KEY
 from napari_weakseg.plugin.panels.extreme_points_view import KEYS
 
 
@@ -30,6 +32,7 @@ def path(tmp_path, monkeypatch):
     for gate in fake_classifier.gates.values():
         gate.set()
     fake_classifier.gates.clear()
+    fake_classifier.reached.clear()
 
 
 @pytest.fixture
@@ -40,12 +43,12 @@ def panel(hands, path):
 
 
 def _opened(hands, panel, case_id):
-    hands.qtbot.waitUntil(lambda: panel.desk.case_id == case_id and not panel._opening, timeout=20000)
+    hands.qtbot.waitUntil(lambda: panel.desk.case_id == case_id and not panel._opening, timeout=PATIENCE)
     hands.qtbot.wait(50)
 
 
 def _idle(hands, panel):
-    hands.qtbot.waitUntil(lambda: panel.task is None and not panel._saving and not panel._opening, timeout=60000)
+    hands.qtbot.waitUntil(lambda: panel.training.runs.idle and not panel._saving and not panel._opening, timeout=PATIENCE)
     hands.qtbot.wait(50)
 
 
@@ -81,7 +84,9 @@ def test_from_a_table_of_labels_to_reviewed_masks(hands, panel, path):
     assert "Predicted 4 of 4" in view.message.text()
     assert [view.table.item(row, 2).text() for row in range(4)] == ["segmented"] * 4
     hands.press(view.next_button)
-    hands.qtbot.waitUntil(lambda: panel.desk.layers is not None and panel.desk.layers.find("mask") is not None, timeout=20000)
+    hands.qtbot.waitUntil(
+        lambda: panel.desk.layers is not None and panel.desk.layers.find("mask") is not None, timeout=PATIENCE
+    )
     _idle(hands, panel)
     current = panel.desk.case_id
     mask = panel.desk.layers.find("mask")
@@ -112,9 +117,9 @@ def test_what_was_painted_is_kept_when_another_case_is_opened(hands, panel):
 
 def test_a_training_is_stopped_and_resumed(hands, panel):
     gate = fake_classifier.gates["hold"] = threading.Event()
-    panel.form.container["steps"].value = 50
+    panel.training.form.container["steps"].value = 50
     hands.press(panel.view.train_button)
-    hands.qtbot.wait(300)
+    hands.qtbot.waitUntil(fake_classifier.reached.is_set, timeout=PATIENCE)
     assert not panel.view.train_button.isEnabled()
     assert not panel.view.open_button.isEnabled()
     hands.press(panel.view.stop_button)
@@ -122,9 +127,94 @@ def test_a_training_is_stopped_and_resumed(hands, panel):
     gate.set()
     _idle(hands, panel)
     assert panel.view.train_button.text() == "Resume"
+    before = dict(figures_of(panel.training.folder))
     hands.press(panel.view.train_button)
     _idle(hands, panel)
     assert "Trained" in panel.view.message.text()
+    steps = [step for step, _ in panel.training.runs.rows]
+    assert steps == list(range(1, 51))  # the curves go on where they were
+    assert before.items() <= dict(panel.training.runs.rows).items()
+
+
+def test_more_marks_after_a_training_begin_another_run(hands, panel):
+    hands.press(panel.view.train_button)
+    _idle(hands, panel)
+    panel.open_case("case_2")
+    _opened(hands, panel, "case_2")
+    hands.press(panel.view.class_buttons[1])
+    hands.press(panel.view.train_button)
+    _idle(hands, panel)
+    words = panel.view.message.text()
+    assert "changed" in words
+    assert "+ beside Run" in words
+    hands.press(panel.view.new_run_button)
+    assert panel.view.run_box.currentText() == "run_2"
+    assert panel.view.train_button.text() == "Train"
+    hands.press(panel.view.train_button)
+    _idle(hands, panel)
+    assert "Trained: run_2" in panel.view.message.text()
+    assert [panel.view.run_box.itemText(row) for row in range(2)] == ["run_2", "run_1"]
+
+
+def test_the_card_of_a_run_says_what_it_learnt_from_and_names_nobody(hands, panel, path):
+    hands.press(panel.view.train_button)
+    _idle(hands, panel)
+    hands.qtbot.mouseClick(panel.view.card.toggleButton(), Qt.MouseButton.LeftButton)
+    words = panel.view.card_label.text()
+    assert "Learnt from: cohort balls, 2 cases of 2 patients, channels flair" in words
+    assert "Marks: image label normal / lesion" in words
+    assert "preset laptop, seed 0" in words
+    assert "case_0" not in words
+    assert str(path.parent) not in words
+
+
+def test_a_label_is_taken_back_by_key(hands, panel, path):
+    panel.open_case("case_2")
+    _opened(hands, panel, "case_2")
+    panel.desk.go_to(5)
+    _key(hands, Qt.Key.Key_2)
+    _key(hands, Qt.Key.Key_2)
+    _key(hands, Qt.Key.Key_0)
+    assert read_cohort(path).training.image_labels[2].label == tuple(int(n == 5) for n in range(12))
+    assert panel.desk.slice_shown() == 6
+    _key(hands, Qt.Key.Key_0)
+    assert read_cohort(path).training.image_labels[2] is None
+    assert not panel.view.undo_button.isEnabled()
+    hands.press(panel.view.class_buttons[1])
+    hands.press(panel.view.clear_button)
+    hands.press(panel.view.undo_button)
+    assert read_cohort(path).training.image_labels[2].label[5] == 1
+
+
+def test_strokes_that_are_painted_are_kept_with_the_case_and_come_back(hands, panel, path):
+    panel.open_case("case_2")
+    _opened(hands, panel, "case_2")
+    layer = panel.desk.stroke_layer()
+    hands.viewer.layers.selection.active = layer
+    layer.mode, layer.selected_label, layer.brush_size = "paint", 1, 3
+    hands.click(layer, (6, 8, 8))
+    hands.qtbot.waitUntil(lambda: read_cohort(path).training.entries[2].scribble is not None, timeout=PATIENCE)
+    drawn = panel.desk._strokes.drawn()
+    assert drawn.any()
+    assert "scribbles" in panel.view.table.item(2, 1).text()
+    panel.open_case("case_0")
+    _opened(hands, panel, "case_0")
+    panel.open_case("case_2")
+    _opened(hands, panel, "case_2")
+    assert np.array_equal(panel.desk._strokes.drawn(), drawn)
+    assert np.array_equal(read_cohort(path).training[2].scribbles.labels, drawn)
+
+
+def test_explain_opens_the_heatmap_of_the_case_in_view(hands, panel):
+    hands.press(panel.view.train_button)
+    _idle(hands, panel)
+    panel.open_case("case_0")
+    _opened(hands, panel, "case_0")
+    hands.press(panel.view.explain_button)
+    heat = hands.panel("Explainable heatmap")
+    hands.qtbot.waitUntil(lambda: heat.task is None and heat.desk.explanation is not None, timeout=PATIENCE)
+    assert heat.image == panel.desk.layers.image
+    assert heat.trained.name == "run_1"
 
 
 def test_points_that_are_clicked_are_kept_with_the_case(hands, panel, path):
@@ -136,7 +226,7 @@ def test_points_that_are_clicked_are_kept_with_the_case(hands, panel, path):
     for voxel in [[3, 8, 6], [15, 8, 6], [9, 3, 6], [9, 13, 6], [9, 8, 4], [9, 8, 8]]:
         points.add(panel.desk.layers.grid.points_to_layer(voxel)[0])
         hands.qtbot.wait(20)
-    hands.qtbot.waitUntil(lambda: read_cohort(path).training[2].points is not None, timeout=10000)
+    hands.qtbot.waitUntil(lambda: read_cohort(path).training[2].points is not None, timeout=PATIENCE)
     hands.idle(other)
     assert "points" in panel.view.table.item(2, 1).text()
 
@@ -152,10 +242,10 @@ def test_a_case_that_is_removed_by_hand_is_closed(hands, panel):
 def test_a_damaged_image_is_one_sentence(hands, panel, tmp_path):
     (tmp_path / "case_1.nii.gz").write_bytes(b"broken")
     panel.open_case("case_1")
-    hands.qtbot.waitUntil(lambda: "case_1" in panel.view.message.text() and not panel._opening, timeout=10000)
+    hands.qtbot.waitUntil(lambda: "case_1" in panel.view.message.text() and not panel._opening, timeout=PATIENCE)
     assert len(panel.view.message.text().split()) <= 30
     hands.press(panel.view.check_button)
-    hands.qtbot.waitUntil(lambda: "case_1.nii.gz" in panel.view.message.text(), timeout=10000)
+    hands.qtbot.waitUntil(lambda: "case_1.nii.gz" in panel.view.message.text(), timeout=PATIENCE)
 
 
 def test_the_dialog_blocks_nothing(hands, panel, monkeypatch):
@@ -181,7 +271,15 @@ def test_the_panel_works_at_320_pixels_in_both_themes(hands, panel, theme):
     hands.qtbot.wait(200)
     view = panel.view
     assert panel.findChild(QScrollArea).widget().width() <= 320
-    fixed = (view.open_button, view.next_button, view.train_button, view.stop_button, view.accept_button)
+    fixed = (
+        view.open_button,
+        view.next_button,
+        view.train_button,
+        view.stop_button,
+        view.accept_button,
+        view.undo_button,
+        view.explain_button,
+    )
     for button in (*fixed, *view.class_buttons):
         assert button.fontMetrics().horizontalAdvance(button.text()) < button.width()
 
@@ -198,4 +296,5 @@ def test_no_key_of_the_panel_is_one_of_naparis_or_of_the_other_panel(hands):
     taken = {normal(key) for kind in (Viewer, Image, Labels, Points, Shapes) for key in kind.class_keymap}
     taken |= {normal(key) for keys in get_settings().shortcuts.shortcuts.values() for key in keys}
     taken |= {normal(key.replace("-", "+")) for key in KEYS.values()}
-    assert not {normal(key.replace("Control-", "Ctrl+")) for key in CLASS_KEYS} & taken
+    keys = (*CLASS_KEYS, UNDO_KEY, ACCEPT_KEY, NEXT_KEY)
+    assert not {normal(key.replace("Control-", "Ctrl+").replace("-", "+")) for key in keys} & taken

@@ -7,7 +7,7 @@ import threading
 import ellipsoid_method
 import numpy as np
 from qtpy.QtCore import Qt
-from user import phantom
+from user import PATIENCE, phantom
 
 from napari_weakseg.io.nifti import read_mask
 from napari_weakseg.io.records import read_record
@@ -128,7 +128,7 @@ def test_a_stroke_alone_makes_a_mask_and_a_background_stroke_alone_says_what_is_
 
 def test_strokes_survive_a_crash(hands):
     panel, volume = ready(hands)
-    hands.qtbot.waitUntil(lambda: panel.bench.journal is not None, timeout=5000)
+    hands.qtbot.waitUntil(lambda: panel.bench.journal is not None, timeout=PATIENCE)
     hands.press(panel.view.object_stroke)
     draw(hands, panel, [(31, 42, 12), (36, 42, 12)])
     journal = panel.bench.journal.path

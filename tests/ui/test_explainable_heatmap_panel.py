@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog, QScrollArea
-from user import phantom
+from user import PATIENCE, phantom
 
 from fake_classifier import FakeTrained, classify
 from napari_weakseg.errors import DataError
@@ -19,7 +19,7 @@ from napari_weakseg.plugin.trained import Trained
 
 
 def _answered(hands, panel):
-    hands.qtbot.waitUntil(lambda: panel.task is None and panel.desk.explanation is not None, timeout=20000)
+    hands.qtbot.waitUntil(lambda: panel.task is None and panel.desk.explanation is not None, timeout=PATIENCE)
     hands.qtbot.wait(50)
 
 
@@ -65,9 +65,9 @@ def test_run_look_threshold_prompts_save(hands, panel, tmp_path):
     hands.press(view.accept_button)
     assert "phantom mask" in hands.viewer.layers
     panel.save_mask_to(str(tmp_path / "m.nii.gz"))
-    hands.qtbot.waitUntil(lambda: "Saved m.nii.gz" in view.message.text(), timeout=10000)
+    hands.qtbot.waitUntil(lambda: "Saved m.nii.gz" in view.message.text(), timeout=PATIENCE)
     panel.save_heatmap_to(str(tmp_path / "h.nii.gz"))
-    hands.qtbot.waitUntil(lambda: "Saved h.nii.gz" in view.message.text(), timeout=10000)
+    hands.qtbot.waitUntil(lambda: "Saved h.nii.gz" in view.message.text(), timeout=PATIENCE)
     assert read_mask(tmp_path / "m.nii.gz").array.sum() == before
     assert np.allclose(read_volume(tmp_path / "h.nii.gz").array, desk.explanation.heatmap("lesion"))
 
@@ -77,7 +77,7 @@ def test_the_points_go_to_the_other_panel_and_give_its_first_mask(hands, panel):
     _answered(hands, panel)
     hands.press(panel.view.prompts_button)
     other = hands.panel()
-    hands.qtbot.waitUntil(lambda: bool(other.bench.proposals), timeout=20000)
+    hands.qtbot.waitUntil(lambda: bool(other.bench.proposals), timeout=PATIENCE)
     assert len(other.bench.document.marks) == 6
     assert "six points" in panel.view.message.text().lower()
     hands.idle(other)
@@ -108,7 +108,7 @@ def test_cancel_keeps_what_was_shown(hands, panel, monkeypatch):
     hands.press(panel.view.cancel_button)
     assert "Cancelled" in panel.view.message.text()
     gate.set()
-    hands.qtbot.waitUntil(lambda: panel.task is None, timeout=10000)
+    hands.qtbot.waitUntil(lambda: panel.task is None, timeout=PATIENCE)
     assert panel.desk.explanation is None
     assert panel.view.start_button.isEnabled()
 
@@ -117,7 +117,7 @@ def test_cancel_keeps_what_was_shown(hands, panel, monkeypatch):
 def test_what_goes_wrong_is_one_sentence(hands, panel, error):
     panel.choose_run(FakeTrained(error=error))
     hands.press(panel.view.start_button)
-    hands.qtbot.waitUntil(lambda: panel.task is None, timeout=10000)
+    hands.qtbot.waitUntil(lambda: panel.task is None, timeout=PATIENCE)
     words = panel.view.message.text()
     assert 3 < len(words.split()) <= 30
     assert "Traceback" not in words
@@ -131,7 +131,7 @@ def test_an_image_removed_during_a_run_drops_its_answer(hands, panel):
     hands.qtbot.wait(50)
     hands.viewer.layers.remove(panel.desk.layers.image)
     gate.set()
-    hands.qtbot.waitUntil(lambda: panel.task is None, timeout=10000)
+    hands.qtbot.waitUntil(lambda: panel.task is None, timeout=PATIENCE)
     assert len(hands.viewer.layers) == 0
     assert panel.desk.layers is None
 

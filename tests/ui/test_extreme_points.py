@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QScrollArea
-from user import phantom
+from user import PATIENCE, phantom
 
 from napari_weakseg.io.nifti import read_mask, write_mask
 from napari_weakseg.io.records import read_record
@@ -44,7 +44,7 @@ def test_refine_accept_undo_save_reopen(hands, tmp_path):
     panel = hands.panel()
     hands.place_all(panel, mask)
     hands.press(panel.view.refine_button)
-    hands.qtbot.waitUntil(lambda: hands.viewer.layers["phantom preview"].visible, timeout=5000)
+    hands.qtbot.waitUntil(lambda: hands.viewer.layers["phantom preview"].visible, timeout=PATIENCE)
     assert hands.viewer.layers["phantom preview"].contour > 0
     hands.idle(panel)
     assert "Refined" in panel.view.mask_label.text()
@@ -268,7 +268,7 @@ def test_a_mask_is_written_off_the_gui_thread(hands, tmp_path, monkeypatch):
 
     monkeypatch.setattr("napari_weakseg.plugin.export.write_mask", held)
     panel.save_to(str(tmp_path / "out.nii.gz"))
-    hands.qtbot.waitUntil(lambda: len(threads) == 1, timeout=5000)
+    hands.qtbot.waitUntil(lambda: len(threads) == 1, timeout=PATIENCE)
     assert threads[0] is not threading.main_thread()
     assert not panel.view.save_button.isEnabled()
     panel.ask_where_to_save()
@@ -303,7 +303,7 @@ def test_unsaved_work_is_offered_when_the_image_is_opened_again(hands):
     volume, mask = phantom()
     image = hands.open(volume)
     panel = hands.panel()
-    hands.qtbot.waitUntil(lambda: panel.bench.journal is not None, timeout=5000)
+    hands.qtbot.waitUntil(lambda: panel.bench.journal is not None, timeout=PATIENCE)
     hands.place_all(panel, mask)
     hands.press(panel.view.accept_button)
     kept = _mask(panel).copy()
@@ -311,7 +311,7 @@ def test_unsaved_work_is_offered_when_the_image_is_opened_again(hands):
     hands.qtbot.wait(50)
     image = hands.open(volume)
     assert panel.bench.layers.image == image
-    hands.qtbot.waitUntil(lambda: panel.view.recovery.isVisible(), timeout=5000)
+    hands.qtbot.waitUntil(lambda: panel.view.recovery.isVisible(), timeout=PATIENCE)
     hands.press(panel.view.restore_button)
     assert np.array_equal(_mask(panel), kept)
     assert len(panel.bench.document.marks) == 6

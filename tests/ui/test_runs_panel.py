@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-import time
 
 import ellipsoid_method
 import numpy as np
 import pytest
-from qtpy.QtCore import QTimer
-from user import phantom
+from qtpy.QtCore import Qt, QTimer
+from user import PATIENCE, phantom
 
 from napari_weakseg.plugin.proposals import FIRST, REFINED
 
 
-class Gaps:
-    """The longest time that the event loop did not come back."""
+class Turns:
+    """Whether the event loop came back between any two pieces of news of a run: then clicks and keys are answered."""
 
-    def __init__(self):
-        self.longest, self._last = 0.0, time.perf_counter()
+    def __init__(self, panel):
+        self.seen = []
         self._timer = QTimer()
-        self._timer.setInterval(5)
-        self._timer.timeout.connect(self._tick)
-        self._timer.start()
+        self._timer.timeout.connect(lambda: self.seen.append("turn"))
+        self._timer.start(0)
+        drawn = panel.runs._progressed
 
-    def _tick(self):
-        now = time.perf_counter()
-        self.longest, self._last = max(self.longest, now - self._last), now
+        def told(progress):
+            self.seen.append("news")
+            drawn(progress)
 
-    def stop(self):
-        self._tick()
+        panel.runs._progressed = told
+
+    @property
+    def news(self):
+        """How often the window was told of the run."""
+        return self.seen.count("news")
+
+    def always(self):
+        """Stop looking; returns whether there was a turn after all news."""
         self._timer.stop()
-        return self.longest
+        return all(later == "turn" for one, later in itertools.pairwise(self.seen) if one == "news")
 
 
 @pytest.fixture
@@ -50,22 +57,37 @@ def _hold():
 
 
 def test_the_window_stays_alive_while_a_fit_works(hands, ready):
-    """The longest time without an answer is under 200 ms; other programs may take the CPU, so the best of three counts."""
+    """Between any two masks that a fit shows, the window turns to whatever else was asked of it."""
     ready.form.container["steps"].value = 25
-    ready.form.container["work"].value = 0.05
-    longest = []
-    while len(longest) < 3 and (not longest or min(longest) >= 0.2):
-        gaps = Gaps()
-        hands.press(ready.view.refine_button)
-        hands.idle(ready, timeout=30000)
-        longest.append(gaps.stop())
-        assert [p.stage for p in ready.bench.standing()] == [REFINED]
-    assert min(longest) < 0.2, f"the window did not answer for {1000 * min(longest):.0f} ms"
+    turns = Turns(ready)
+    hands.press(ready.view.refine_button)
+    hands.idle(ready)
+    assert turns.news > 1
+    assert turns.always()
+    assert [p.stage for p in ready.bench.standing()] == [REFINED]
+
+
+def test_the_window_answers_while_a_fit_is_in_the_middle_of_a_step(hands, ready):
+    """The step ends only when the test says so: all that happens before is the window's own doing."""
+    _hold()
+    hands.press(ready.view.refine_button)
+    hands.qtbot.waitUntil(ellipsoid_method.reached.is_set, timeout=PATIENCE)
+    before = hands.viewer.dims.point[0]
+    hands.qtbot.keyClick(hands.canvas, Qt.Key.Key_Right)
+    hands.qtbot.waitUntil(lambda: hands.viewer.dims.point[0] != before, timeout=PATIENCE)
+    hands.press(ready.view.structure_add)
+    assert len(ready.bench.document.structures) == 2
+    hands.press(ready.view.undo_button)
+    assert len(ready.bench.document.structures) == 1
+    assert ready.runs.running
+    ellipsoid_method.gates["hold"].set()
+    hands.idle(ready)
+    assert [p.stage for p in ready.bench.standing()] == [REFINED]
 
 
 @pytest.mark.slow
 def test_the_window_stays_alive_while_the_real_method_learns(hands, monkeypatch):
-    """SimPLe on a small phantom: previews come, the window answers, Cancel acts within a second."""
+    """SimPLe on a small phantom: previews come, the window turns between them, Cancel acts at once."""
     monkeypatch.setattr(
         "napari_weakseg.methods._modules", lambda: {"simple_propagation": "napari_weakseg.methods.simple_propagation"}
     )
@@ -73,40 +95,33 @@ def test_the_window_stays_alive_while_the_real_method_learns(hands, monkeypatch)
     hands.open(volume)
     panel = hands.panel()
     hands.place_all(panel, mask)
-    hands.idle(panel, timeout=60000)
+    hands.idle(panel)
     panel.form.container["max_seconds"].value = 4
+    turns = Turns(panel)
     panel.runs.refine()
-    hands.idle(panel, timeout=60000)  # loads torch once
-    longest = []
-    while len(longest) < 3 and (not longest or min(longest) >= 0.2):
-        gaps = Gaps()
-        panel.runs.refine()
-        hands.idle(panel, timeout=60000)
-        longest.append(gaps.stop())
+    hands.idle(panel)
+    assert turns.news > 1
+    assert turns.always()
     assert [p.stage for p in panel.bench.standing()] == [REFINED]
     assert panel.bench.standing()[0].record["method"] == "simple_propagation"
-    assert min(longest) < 0.2, f"the window did not answer for {1000 * min(longest):.0f} ms"
-    panel.form.container["max_seconds"].value = 60
+    panel.form.container["max_seconds"].value = 600
     panel.runs.refine()
-    hands.qtbot.waitUntil(lambda: panel.runs.progress is not None, timeout=20000)
-    started = time.perf_counter()
+    hands.qtbot.waitUntil(lambda: panel.runs.progress is not None, timeout=PATIENCE)
     hands.press(panel.view.cancel_button)
-    hands.qtbot.wait(1)
-    assert time.perf_counter() - started < 1
-    assert not panel.view.cancel_button.isEnabled()
-    hands.idle(panel, timeout=20000)
+    assert not panel.view.cancel_button.isEnabled()  # before the method's step has ended
+    hands.idle(panel)
 
 
 def test_cancel_acts_at_once_and_keeps_the_last_good_mask(hands, ready):
     ready.form.container["steps"].value = 1000
     hands.press(ready.view.refine_button)
-    hands.qtbot.waitUntil(lambda: any(p.stage == REFINED for p in ready.bench.proposals), timeout=5000)
+    hands.qtbot.waitUntil(lambda: any(p.stage == REFINED for p in ready.bench.proposals), timeout=PATIENCE)
     _hold()
-    started = time.perf_counter()
+    ellipsoid_method.reached.clear()
+    hands.qtbot.waitUntil(ellipsoid_method.reached.is_set, timeout=PATIENCE)
     hands.press(ready.view.cancel_button)
-    assert not ready.view.cancel_button.isEnabled()
+    assert not ready.view.cancel_button.isEnabled()  # at once: the step is still held
     assert "Cancelled" in ready.view.message.text()
-    assert time.perf_counter() - started < 1
     kept = [p for p in ready.bench.proposals if p.stage == REFINED]
     assert len(kept) == 1
     hands.qtbot.wait(100)
@@ -123,7 +138,7 @@ def test_cancel_acts_at_once_and_keeps_the_last_good_mask(hands, ready):
 def test_cancel_before_the_first_step_leaves_the_first_mask(hands, ready):
     _hold()
     hands.press(ready.view.refine_button)
-    hands.qtbot.wait(100)
+    hands.qtbot.waitUntil(ellipsoid_method.reached.is_set, timeout=PATIENCE)
     hands.press(ready.view.cancel_button)
     ellipsoid_method.gates["hold"].set()
     hands.idle(ready)
@@ -217,7 +232,7 @@ def test_closing_the_panel_ends_its_run_and_gives_the_keys_back(hands, ready):
     hands.qtbot.wait(100)
     assert run.cancelled
     ellipsoid_method.gates["hold"].set()
-    hands.qtbot.waitUntil(lambda: "fit" in ellipsoid_method.closed[1:], timeout=5000)
+    hands.qtbot.waitUntil(lambda: "fit" in ellipsoid_method.closed[1:], timeout=PATIENCE)
     assert not {"U", "G", "K"} & {str(key) for key in hands.viewer.keymap}
     again = hands.panel()
     assert len(again.bench.document.marks) == 6

@@ -10,6 +10,9 @@ from napari_weakseg.arrays.extreme_points import simulate_points
 from napari_weakseg.plugin.layers import image_layer_data
 from napari_weakseg.volume import Volume
 
+PATIENCE = 300_000
+"""Milliseconds after which a test gives up: long, since both cores may be busy with something else."""
+
 
 def phantom(shape=(64, 56, 24), affine=None, name="phantom", centre=None, radius=(14, 11, 6), **more):
     """A noisy volume with one bright ellipsoid, and its mask."""
@@ -108,9 +111,9 @@ class Hands:
 
     def saved(self, panel):
         """Until nothing is being saved."""
-        self.qtbot.waitUntil(lambda: not panel._saving, timeout=10000)
+        self.qtbot.waitUntil(lambda: not panel._saving, timeout=PATIENCE)
 
-    def idle(self, panel, timeout=60000):
+    def idle(self, panel, timeout=PATIENCE):
         """Until no run is under way."""
         self.qtbot.waitUntil(lambda: panel.runs.idle, timeout=timeout)
         self.qtbot.wait(20)

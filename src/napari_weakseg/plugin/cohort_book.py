@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from itertools import count as numbers
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ..errors import DataError, PromptError
 from ..io.cohort import CasesOnDisk, read_cohort, stamp_of, update_case
 from ..io.cohort_file import PARTS
 from ..io.names import file_name
-from ..prompts import ExtremePoints, ImageLabel
+from ..prompts import BACKGROUND_STROKE, ExtremePoints, ImageLabel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,6 +98,16 @@ class CohortBook:
     def runs(self) -> Path:
         """Folder of the runs that are trained from here."""
         return self.path.with_name(f"{self.path.stem}_runs")
+
+    def run_names(self) -> tuple[str, ...]:
+        """Runs that were trained from here, the newest first."""
+        folders = [path for path in self.runs.iterdir() if (path / "recipe.json").is_file()] if self.runs.is_dir() else []
+        return tuple(path.name for path in sorted(folders, key=lambda path: -path.stat().st_mtime))
+
+    def new_run_name(self) -> str:
+        """A name that no run has."""
+        taken = {path.name for path in self.runs.iterdir()} if self.runs.is_dir() else set()
+        return next(name for number in numbers(1) if (name := f"run_{number}") not in taken)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -252,6 +263,20 @@ class CohortBook:
     def place_points(self, case_id: str, points: ExtremePoints | None) -> None:
         """Keep the extreme points of a case, or take them away."""
         self._change(case_id, points=points)
+
+    def strokes_path(self, case_id: str) -> Path:
+        """Where strokes go that were drawn in the viewer; files of others are never written into."""
+        return self.path.with_name(f"{self.path.stem}_strokes") / f"{case_id}_strokes.nii.gz"
+
+    def keep_strokes(self, case_id: str) -> None:
+        """The file of `strokes_path` is what is drawn on the case, in our own codes; where it is gone, nothing is."""
+        path = self.strokes_path(case_id)
+        there = path.is_file()
+        codes = {"background": BACKGROUND_STROKE, "unlabelled": 0} if there else None
+        name = f"{path.parent.name}/{path.name}" if there else None
+        known = self.entry(case_id).scribble
+        if known != ((path,) if there else None):
+            self._change(case_id, scribble=name, scribble_codes=codes)
 
     def set_state(self, case_id: str, state: str) -> None:
         """Keep how far a case has come."""

@@ -12,15 +12,20 @@ import numpy as np
 
 from ..errors import DataError, PromptError, WeaksegError
 from ..io.nifti import read_mask, read_volume
-from ..prompts import BACKGROUND_STROKE, Structure
+from ..io.scribbles import write_scribbles
+from ..prompts import ImageLabel, Scribbles, Structure
 from .cohort_book import REVIEWED, CohortBook, points_of
 from .heatmap_desk import Writing
 from .heatmap_layers import HeatmapLayers
-from .layers import colours, image_layer_data, write_labels
+from .layers import image_layer_data, write_labels
+from .scribble_layers import ScribbleLayers
+from .scribble_session import new_document
 from .session import Document, Mark, ObjectKey
 from .slices import go_to_slice, slice_shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.components import ViewerModel
     from napari.layers import Layer
     from numpy.typing import NDArray
@@ -46,6 +51,9 @@ class CohortDesk:
         self.layers: HeatmapLayers | None = None
         self._own: list[Layer] = []
         self._mask_as_opened: NDArray[Any] | None = None
+        self._strokes: ScribbleLayers | None = None
+        self._strokes_as_kept: NDArray[np.uint8] | None = None
+        self._labels_before: list[tuple[str, ImageLabel | None, int | None]] = []  # case, its labels, the slice in view
 
     # -- cohort and case -------------------------------------------------------------------
 
@@ -60,6 +68,7 @@ class CohortDesk:
         book = CohortBook(path)
         self.close_case()
         self.book = book
+        self._labels_before = []
 
     def load(self, case_id: str) -> tuple[Case, Volume | None, dict[str, Volume]]:
         """Read a case from disk, with its mask and heatmaps where there are some; for any thread.
@@ -87,16 +96,23 @@ class CohortDesk:
         assert shown is not None
         self.case, self.layers = case, HeatmapLayers(self.viewer, shown)
         document = document_of(case, self.structures)
+        self._strokes = ScribbleLayers(self.viewer, shown)
         if case.scribbles is not None:
-            self._show_scribbles(case)
+            strokes = self.stroke_layer()
+            codes = self.layers.grid.to_layer(case.scribbles.labels)
+            where = np.nonzero(codes)
+            write_labels(strokes, where, codes[where].astype(strokes.data.dtype))
+            strokes.mode = "pan_zoom"
+        self._strokes_as_kept = self._strokes.drawn()
         for name, heat in heatmaps.items():
             values = np.asarray(heat.array, dtype=np.float32)
             low, high = float(np.median(values)), float(values.max())
             self.layers.show_heatmap(name, values, (low, high if high > low else low + 1.0))
         if mask is not None:
             layer = self.layers.mask(Document(structures=self.structures))
-            where = np.nonzero(self.layers.grid.to_layer(mask.array))
-            write_labels(layer, where, self.layers.grid.to_layer(mask.array).astype(layer.data.dtype))
+            labels = self.layers.grid.to_layer(mask.array)
+            where = np.nonzero(labels)
+            write_labels(layer, where, labels[where].astype(layer.data.dtype))
             layer.visible = True
         if document.marks:
             self.layers.show_points(document)
@@ -109,31 +125,19 @@ class CohortDesk:
     def close_case(self) -> None:
         """Take the case out of the viewer; layers of the user's own stay."""
         layers, self.layers, self.case = self.layers, None, None
+        self._strokes, self._strokes_as_kept = None, None
         if layers is None:
             self._own = []
             return
         own = str(layers.image.unique_id)
         mine = [x for x in self.viewer.layers if x in self._own or x.metadata.get("weakseg", {}).get("of") == own]
         self._own, self._mask_as_opened = [], None
+        for layer in mine:  # a brush on the canvas of a layer that is gone is drawn once more, and takes the program with it
+            layer.mode = "pan_zoom"
+        self.viewer.layers.selection.clear()
         for layer in mine:
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
-
-    def _show_scribbles(self, case: Case) -> None:
-        assert self.layers is not None
-        assert case.scribbles is not None
-        strokes = self.layers.grid.to_layer(case.scribbles.labels)
-        layer = self.viewer.add_labels(
-            strokes.copy(),
-            name=f"{self.layers.image.name} scribbles",
-            metadata=self.layers.described("scribbles", structures=case.scribbles.structures),
-            **self.layers.grid.placement,
-        )
-        table = dict(colours(case.scribbles.structures).color_dict)
-        table[BACKGROUND_STROKE] = "#FFFFFF"
-        from napari.utils import DirectLabelColormap
-
-        layer.colormap = DirectLabelColormap(color_dict=table)
 
     @property
     def case_id(self) -> str:
@@ -205,19 +209,41 @@ class CohortDesk:
             Nothing is open, or the cohort file was changed by another program.
         """
         book, case_id = self._open()
-        if value is None:
-            book.label(case_id, None)
-            return "the labels of this case were taken away."
-        name = book.classes[value] if value < len(book.classes) else ""
-        if not by_slice:
-            book.label(case_id, value)
-            return f"{case_id} is labelled {name}."
         index = self.slice_shown()
+        before = (case_id, book.entry(case_id).image_label, index)
+        name = "" if value is None or value >= len(book.classes) else book.classes[value]
+        if value is None or not by_slice:
+            book.label(case_id, value)
+            self._labels_before.append(before)
+            return f"{case_id} is labelled {name}." if name else "the labels of this case were taken away."
         if index is None:
             raise PromptError("look at the plane in which slices are counted, then label the slice.")
         others = book.label_slice(case_id, index, value, self.slice_count())
+        self._labels_before.append(before)
         rest = f" All other slices took {book.classes[0]}: go through them and correct." if others else ""
         return f"slice {index} is labelled {name}.{rest}"
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether a label was given in this session that can be taken back."""
+        return bool(self._labels_before)
+
+    def undo_label(self) -> str:
+        """Give a case the labels that it had before the last change; returns a sentence.
+
+        Raises
+        ------
+        WeaksegError
+            The cohort file was changed by another program.
+        """
+        if self.book is None or not self._labels_before:
+            return "there is no label to take back."
+        case_id, label, index = self._labels_before[-1]
+        self.book.label(case_id, None if label is None else label.label)
+        self._labels_before.pop()
+        if case_id == self.case_id and index is not None:
+            self.go_to(index)
+        return f"the last change of the labels of {case_id} was taken back."
 
     def _open(self) -> tuple[CohortBook, str]:
         if self.book is None:
@@ -225,6 +251,43 @@ class CohortDesk:
         if self.case is None:
             raise PromptError("open a case first: choose it in the table and press Enter.")
         return self.book, self.case.id
+
+    # -- strokes ---------------------------------------------------------------------------
+
+    def stroke_layer(self) -> Any:
+        """The layer of the case's strokes, made where there is none, with the cohort's structures and their values."""
+        assert self._strokes is not None
+        layer = self._strokes.find("scribbles")
+        return self._strokes.strokes(new_document(self.structures)) if layer is None else layer
+
+    def strokes_to_keep(self) -> Callable[[], str] | None:
+        """What writes the strokes as they are now, in any thread, and gives the case's id; None where nothing changed.
+
+        Raises
+        ------
+        PromptError
+            A value was drawn that no structure of the cohort has.
+        """
+        if self._strokes is None or self.case is None or self.book is None:
+            return None
+        drawn, path, volume = self._strokes.drawn(), self.book.strokes_path(self.case.id), self.case.volume
+        if np.array_equal(drawn, self._strokes_as_kept if self._strokes_as_kept is not None else 0):
+            return None
+        scribbles, case_id = Scribbles(drawn, self.structures), self.case.id
+        self._strokes_as_kept = drawn
+
+        def write() -> str:
+            if not drawn.any():
+                path.unlink(missing_ok=True)
+                return case_id
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DataError(f"the folder {path.parent.name} cannot be made; check the rights of its folder.") from error
+            write_scribbles(scribbles, volume, path)
+            return case_id
+
+        return write
 
     # -- points ----------------------------------------------------------------------------
 

@@ -1,18 +1,19 @@
-"""What the cohort panel does in the background, step by step: check, train, predict. No layer is touched here."""
+"""What the cohort panel does in the background, one thing at a time: train, predict. Without Qt; no layer is touched here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import WeaksegError
 from ..io.predictions import write_prediction
 from ..methods import get_method
 from .cohort_book import REVIEWED, SEGMENTED, CohortBook
-from .workers import seconds_left, share_of
+from .model_card import figures_of
+from .workers import Task, seconds_left, share_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
     from ..method import Weights
@@ -81,7 +82,7 @@ def train(
     from ..cohorts import training_steps
 
     cohort = book.trainable(get_method(method).card.prompts)
-    started, count = time.monotonic(), 0
+    started, count = time.monotonic(), len(figures_of(run)) if resume else 0
     steps = training_steps(cohort, recipe, method=method, run=run, resume=resume)
     try:
         while True:
@@ -90,7 +91,7 @@ def train(
             except StopIteration as finished:
                 weights: Weights = finished.value
                 return weights
-            count += 1
+            count += bool(step.scores)
             left = seconds_left(step.progress, time.monotonic() - started, float(recipe.max_seconds))
             news = News(step.stage, step.index, step.total, share_of(step), left, step.scores, step.note)
             yield Figures(news, ((count, step.scores),) if step.scores else ())
@@ -125,3 +126,79 @@ def mark_predicted(book: CohortBook, ids: Sequence[str]) -> None:
     for row in book.rows():
         if row.id in ids and row.state != REVIEWED and book.entry(row.id).state != SEGMENTED and book.result(row.id):
             book.set_state(row.id, SEGMENTED)
+
+
+class CohortRuns:
+    """What runs on an open cohort; stopping keeps what was done.
+
+    Parameters
+    ----------
+    changed : callable
+        Told whenever something is to be drawn anew.
+    say : callable
+        Takes a sentence for the user.
+    """
+
+    def __init__(self, changed: Callable[[], None], say: Callable[[str], None]) -> None:
+        self._changed, self._say = changed, say
+        self._task: Task | None = None
+        self.news: News | None = None
+        self.rows: list[tuple[int, Mapping[str, float]]] = []
+        """Number of the step and its figures, of the training that runs or ran last."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether something new may start: also a task that was stopped has to end its step first."""
+        return self._task is None
+
+    @property
+    def running(self) -> bool:
+        """Whether something is under way that was not stopped."""
+        return self._task is not None and not self._task.cancelled
+
+    def train(self, book: CohortBook, method: str, recipe: Recipe, folder: Path, done: Callable[[Weights], None]) -> None:
+        """Learn from the marked cases into a run folder; a run that is there is gone on with."""
+        resume = (folder / "recipe.json").is_file()
+        self.rows = list(figures_of(folder)) if resume else []
+        again = f" The + beside Run begins another one than {folder.name}." if resume else ""
+        steps = train(book, method, recipe, folder, resume=resume)
+        self._start("the training", steps, done, lambda words: self._say(words + again))
+
+    def predict(self, book: CohortBook, weights: Weights, done: Callable[[str], None]) -> None:
+        """Predict every case that nobody has reviewed."""
+        ids = book.unpredicted()
+
+        def finished(words: str) -> None:
+            try:
+                mark_predicted(book, ids)
+            except WeaksegError as error:
+                words = str(error)
+            done(words)
+
+        self._start("the prediction", predict(book, weights, ids), finished, self._say)
+
+    def stop(self) -> bool:
+        """End at the next step; returns whether something ran."""
+        ran = self.running
+        if self._task is not None and ran:
+            self._task.cancel()
+        return ran
+
+    def _start(self, name: str, steps: Generator[Figures, None, Any], done: Callable[[Any], None], failed: Any) -> None:
+        self.news = None
+        self._task = Task(name, steps, self._progressed, done, failed, self._ended, Figures.join)
+        self._say("")
+        self._task.start()
+        self._changed()
+
+    def _progressed(self, figures: Figures) -> None:
+        self.news = figures.latest
+        self.rows += figures.rows
+        if figures.latest.note:
+            self._say(figures.latest.note)
+        self._changed()
+
+    def _ended(self, task: Task) -> None:
+        if self._task is task:
+            self._task, self.news = None, None
+        self._changed()

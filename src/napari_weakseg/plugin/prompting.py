@@ -28,18 +28,18 @@ def with_object(document: Document, points: ArrayLike, shape: tuple[int, int, in
     return after
 
 
-def look_at(panel: Any, image: Any) -> bool:
-    """Make the extreme points panel work on this image; returns whether it can."""
-    if panel.bench.layers is None or panel.bench.layers.image != image:
+def look_at(panel: Any, image: Any) -> None:
+    """Make a panel that works on one image work on this one."""
+    if panel.image != image:
         panel.choose_image(image)
-    return panel.bench.layers is not None
 
 
 def give_points(panel: Any, image: Any, points: ArrayLike) -> None:
     """Place points in the extreme points panel as one action that can be undone there; its first mask follows."""
-    if not look_at(panel, image):
-        return
+    look_at(panel, image)
     bench = panel.bench
+    if bench.layers is None:
+        return
     if bench.act("points of a heatmap", with_object(bench.document, points, bench.layers.volume.shape)):
         panel.runs.first_mask()
     panel.refresh()

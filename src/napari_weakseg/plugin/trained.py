@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import DataError
 from ..methods import get_method
 from .explanation import Explanation
+from .model_card import card_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -64,6 +65,11 @@ class Trained:
     def slice_axis(self) -> int:
         """Array axis along which slices are classified."""
         return int(self.weights.meta.get("slice_axis", 2))
+
+    @property
+    def about(self) -> str:
+        """The model card: what it was trained on, how, when, and how good it is."""
+        return card_of(self.folder, self.weights)
 
     def line(self) -> str:
         """One line: method, network, classes, what it learnt from."""

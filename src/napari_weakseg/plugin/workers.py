@@ -117,11 +117,13 @@ class Task:
         self._drawing = time.monotonic() - started
 
     def _on_returned(self, value: Any) -> None:
+        self._tell()  # the last figures of a short run came in less time than a window takes to draw
         self.over = True
         if not self.cancelled:
             self.done(value)
 
     def _on_error(self, error: Exception) -> None:
+        self._tell()
         self.over = True
         log.error("%s failed", self.name, exc_info=error)
         if not self.cancelled:

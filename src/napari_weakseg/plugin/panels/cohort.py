@@ -8,23 +8,20 @@ from qtpy.QtCore import QTimer
 
 from ...errors import WeaksegError
 from ...io.cohort import check_cohort
-from ...io.names import file_name
-from ...methods import get_method, list_methods
 from ..cohort_desk import CohortDesk
-from ..cohort_jobs import Figures, mark_predicted, predict, train
-from ..form import RecipeForm
 from ..prompting import look_at
-from ..report import news_line
-from ..trained import Trained
-from ..workers import Task, in_background
-from .cohort_view import CLASS_COLOURS, CLASS_KEYS, View
+from ..workers import in_background
+from .cohort_training import CohortTraining
+from .cohort_view import ACCEPT_KEY, CLASS_COLOURS, CLASS_KEYS, NEXT_KEY, UNDO_KEY, View
 from .panel import Panel
-from .parts import set_choices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import napari.viewer
+
+EXTREME_POINTS, SCRIBBLES, HEATMAP = "Extreme points (SimPLe)", "Scribbles (adversarial gates)", "Explainable heatmap"
+"""Names of the panels that are opened from here."""
 
 
 class CohortPanel(Panel):
@@ -41,19 +38,15 @@ class CohortPanel(Panel):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(viewer, View())
         self.desk = CohortDesk(viewer)
-        self.task: Task | None = None
-        self.form: RecipeForm | None = None
+        self.training = CohortTraining(self.view, self._keep_marks, self._run_changed, self.say, self._predicted)
         self._opening = ""  # the case that is being read
         self._following = ""  # the one that was asked for meanwhile
         self._saving = False
-        self._news: Figures | None = None
-        self._points_timer = QTimer(self)  # a click is kept when the extreme points panel has drawn what it made of it
-        self._points_timer.setSingleShot(True)
-        self._points_timer.setInterval(200)
-        self._points_timer.timeout.connect(self._keep_points)
-        self.keys = {key: self._labels_with(value) for value, key in enumerate(CLASS_KEYS)}
+        self._marks_timer = QTimer(self)  # marks are kept when the panel that they were made in has drawn what it made of them
+        self._marks_timer.setSingleShot(True)
+        self._marks_timer.setInterval(200)
+        self._marks_timer.timeout.connect(self._keep_marks)
         self._connect()
-        self._fill_methods()
         self.refresh()
 
     # -- wires -----------------------------------------------------------------------------
@@ -68,14 +61,14 @@ class CohortPanel(Panel):
         view.next_button.clicked.connect(self.open_next)
         view.slices.clicked.connect(self.desk.go_to)
         view.class_clicked.connect(self.give_label)
+        view.undo_button.clicked.connect(self.undo_label)
         view.clear_button.clicked.connect(lambda: self.give_label(None))
         view.points_button.clicked.connect(self.place_points)
+        view.strokes_button.clicked.connect(self.draw_strokes)
+        view.explain_button.clicked.connect(self.explain)
         view.accept_button.clicked.connect(self.accept)
-        view.method_box.activated.connect(lambda _: self._method_chosen())
-        view.run_edit.textChanged.connect(lambda _: self._show_buttons())
-        view.train_button.clicked.connect(self.train)
-        view.stop_button.clicked.connect(self.stop_and_keep)
-        view.predict_button.clicked.connect(self.predict)
+        self.keys = {key: self._labels_with(value) for value, key in enumerate(CLASS_KEYS)}
+        self.keys |= {UNDO_KEY: self.undo_label, ACCEPT_KEY: self.accept, NEXT_KEY: self.open_next}
         self.listen(self.viewer.dims.events.current_step, self._slice_changed)
         self.listen(self.viewer.dims.events.order, self._slice_changed)
         self.listen(self.viewer.layers.events.inserted, self._layer_came)
@@ -89,25 +82,27 @@ class CohortPanel(Panel):
         return pressed
 
     def stop(self) -> None:
-        """End what runs without a word."""
-        if self.task is not None:
-            self.task.cancel()
+        """End what runs without a word; marks that wait to be kept are kept."""
+        self.training.runs.stop()
+        self._keep_marks()
 
     # -- cohort ----------------------------------------------------------------------------
 
     def open_cohort(self, path: str) -> None:
         """Open a cohort file."""
-        if self.task is not None:
+        if not self.training.runs.idle:
             self.say("wait until the run has ended, or stop it; then open another cohort.")
             return
+        self._keep_marks()
         try:
             self.desk.open_cohort(path)
         except WeaksegError as error:
             self.say(str(error))
             return
-        self._choose_method()
-        self._fill_runs()
-        self.say("".join(f"{note} " for note in self.desk.book.cohort.notes) if self.desk.book else "")
+        book = self.desk.book
+        assert book is not None
+        self.training.open_book(book)
+        self.say(" ".join(book.cohort.notes))
 
     def check(self) -> None:
         """Read everything that the cohort names, in the background."""
@@ -145,6 +140,7 @@ class CohortPanel(Panel):
         if self._opening:
             self._following = case_id if case_id != self._opening else ""
             return
+        self._keep_marks()
         if self.desk.painted():
             self._save_mask(lambda: self.open_case(case_id), reviewed=False)
             return
@@ -157,7 +153,6 @@ class CohortPanel(Panel):
         case, mask, heatmaps = loaded
         if self.desk.book is None:
             return
-        self._points_timer.stop()
         self.desk.show(case, mask, heatmaps)
         self.view.table.choose(case.id)
         notes = [note for volume in case.channels.values() for note in volume.notes]
@@ -169,9 +164,13 @@ class CohortPanel(Panel):
             self.open_case(following)
 
     def _layer_came(self, event: Any) -> None:
-        layer = event.value
-        if self.desk.layers is not None and layer.metadata.get("weakseg", {}).get("role") == "points":
-            self.listen(layer.events.data, self._points_changed)
+        """Marks are watched from the start, whichever panel makes them."""
+        role = event.value.metadata.get("weakseg", {}).get("role")
+        if role == "points":
+            self.listen(event.value.events.data, self._marks_changed)
+        elif role == "strokes":
+            self.listen(event.value.events.paint, self._marks_changed)
+            self.listen(event.value.events.labels_update, self._marks_changed)
 
     def _layer_went(self, event: Any = None) -> None:
         layers = self.desk.layers
@@ -198,25 +197,64 @@ class CohortPanel(Panel):
             self.desk.go_to(shown + 1)  # so that a row of presses labels a row of slices
         self.say(words)
 
+    def undo_label(self) -> None:
+        """Take the last change of a label back."""
+        try:
+            self.say(self.desk.undo_label())
+        except WeaksegError as error:
+            self.say(str(error))
+
     def place_points(self) -> None:
         """Open the extreme points panel on this case; what is clicked there is kept with the case."""
-        if self.desk.layers is None:
-            return
-        _, panel = self.viewer.window.add_plugin_dock_widget("napari-weakseg", "Extreme points (SimPLe)", tabify=True)
-        look_at(panel, self.desk.layers.image)
-        self.say("click six outermost points on each object; complete objects are kept with the case.")
+        if self.desk.layers is not None:
+            look_at(self._open_panel(EXTREME_POINTS), self.desk.layers.image)
+            self.say("click six outermost points on each object; complete objects are kept with the case.")
 
-    def _points_changed(self, event: Any = None) -> None:
-        self._points_timer.start()
+    def draw_strokes(self) -> None:
+        """Open the scribbles panel on this case; what is drawn there is kept with the case."""
+        if self.desk.layers is not None:
+            self.desk.stroke_layer()  # with the cohort's own structures
+            look_at(self._open_panel(SCRIBBLES), self.desk.layers.image)
+            self.say("draw some strokes on each structure and on the background; they are kept with the case.")
 
-    def _keep_points(self) -> None:
+    def explain(self) -> None:
+        """Open the heatmap panel on this case, with the run that is named here, and run it."""
+        folder = self.training.folder
+        if self.desk.layers is not None and folder is not None:
+            panel = self._open_panel(HEATMAP)
+            look_at(panel, self.desk.layers.image)
+            panel.open_run(str(folder))
+            panel.start()
+
+    def _open_panel(self, name: str) -> Any:
+        _, panel = self.viewer.window.add_plugin_dock_widget("napari-weakseg", name, tabify=True)
+        return panel
+
+    def _marks_changed(self, event: Any = None) -> None:
+        self._marks_timer.start()
+
+    def _keep_marks(self) -> None:
+        """Keep points and strokes as they are now."""
+        self._marks_timer.stop()
         try:
             changed = self.desk.keep_points()
+            write = self.desk.strokes_to_keep()
         except WeaksegError as error:
             self.say(str(error))
             return
         if changed:
             self.say("the points of this case were saved.")
+        if write is not None:
+            in_background(write, self._strokes_written, self.failed)
+
+    def _strokes_written(self, case_id: str) -> None:
+        try:
+            if self.desk.book is not None:
+                self.desk.book.keep_strokes(case_id)
+        except WeaksegError as error:
+            self.say(str(error))
+            return
+        self.say(f"the strokes of {case_id} were saved.")
 
     # -- masks -----------------------------------------------------------------------------
 
@@ -250,121 +288,11 @@ class CohortPanel(Panel):
         in_background(writing.write, written, self.failed)
         self.refresh()
 
-    # -- training and prediction -----------------------------------------------------------
-
-    def _fill_methods(self) -> None:
-        cards = list_methods()
-        set_choices(self.view.method_box, [(card.title, card.name, "") for card in cards], 0 if cards else -1)
-        self._method_chosen()
-
-    def _choose_method(self) -> None:
-        """Take the first method that learns from the marks that there are."""
-        book = self.desk.book
-        if book is None:
-            return
-        kind = "image_label" if len(book.classes) >= 2 else "extreme_points"
-        names = [card.name for card in list_methods()]
-        fitting = [card.name for card in list_methods() if kind in card.prompts]
-        if fitting:
-            self.view.method_box.setCurrentIndex(names.index(fitting[0]))
-            self._method_chosen()
-
-    @property
-    def method(self) -> str:
-        """Name of the method that is trained."""
-        return str(self.view.method_box.currentData() or "")
-
-    def _method_chosen(self) -> None:
-        if not self.method:
-            return
-        if self.form is not None:
-            self.view.settings.removeWidget(self.form.native)
-            self.form.native.deleteLater()
-        self.form = RecipeForm(get_method(self.method).recipe_class.for_cohort())
-        self.view.settings.addWidget(self.form.native)
-
-    def _fill_runs(self) -> None:
-        """Offer the newest run there is, else the name of a first one."""
-        book = self.desk.book
-        runs = sorted(p for p in book.runs.iterdir() if p.is_dir()) if book is not None and book.runs.is_dir() else []
-        newest = max(runs, key=lambda path: path.stat().st_mtime, default=None)
-        self.view.run_edit.setText("run_1" if newest is None else newest.name)
-
-    @property
-    def run_folder(self) -> Any:
-        """Folder of the run that is named; None without a cohort."""
-        book = self.desk.book
-        name = file_name(self.view.run_edit.text().strip(), fallback="run_1")
-        return None if book is None else book.runs / name
-
-    def train(self) -> None:
-        """Train in the background; a run that is there is gone on with."""
-        book, folder = self.desk.book, self.run_folder
-        if book is None or folder is None or self.task is not None or self.form is None:
-            return
-        try:
-            recipe = self.form.recipe
-        except WeaksegError as error:
-            self.say(str(error))
-            return
-        resume = (folder / "recipe.json").is_file()
-        self.view.curves.clear()
-        self._start("the training", train(book, self.method, recipe, folder, resume=resume), self._trained)
-
-    def _trained(self, weights: Any) -> None:
-        self.say(f"trained: {self.view.run_edit.text()} can predict now; the panel Explainable heatmap opens its folder.")
-
-    def predict(self) -> None:
-        """Predict every case that was not reviewed."""
-        book, folder = self.desk.book, self.run_folder
-        if book is None or folder is None or self.task is not None:
-            return
-        try:
-            trained = Trained.read(folder)
-        except WeaksegError as error:
-            self.say(str(error))
-            return
-        ids = book.unpredicted()
-
-        def done(words: str) -> None:
-            try:
-                mark_predicted(book, ids)
-            except WeaksegError as error:
-                words = str(error)
-            open_now = self.desk.case_id
-            if open_now in ids and not self.desk.painted():
-                self.open_case(open_now)  # its new mask is shown
-            self.say(words)
-
-        self._start("the prediction", predict(book, trained.weights, ids), done)
-
-    def _start(self, name: str, steps: Any, done: Any) -> None:
-        self._message, self._news = "", None
-        self.task = Task(
-            name, steps, progressed=self._progressed, done=done, failed=self.say, ended=self._ended, merge=Figures.join
-        )
-        self.task.start()
-        self.refresh()
-
-    def stop_and_keep(self) -> None:
-        """End at the next step; what was learnt so far is on disk."""
-        if self.task is not None and not self.task.cancelled:
-            self.stop()
-            self.say("stopped; what is done so far is kept, and Train goes on with it.")
-
-    def _progressed(self, news: Figures) -> None:
-        self._news = news
-        for step, scores in news.rows:
-            self.view.curves.add(step, scores)
-        if news.latest.note:
-            self._message = news.latest.note
-        self._show_run()
-        self.show_message(f"Opening {self._opening}…" if self._opening else self._message)
-
-    def _ended(self, task: Task) -> None:
-        if self.task is task:
-            self.task, self._news = None, None
-        self.refresh()
+    def _predicted(self, words: str) -> None:
+        book, open_now = self.desk.book, self.desk.case_id
+        if book is not None and open_now in book.unpredicted() and not self.desk.painted():
+            self.open_case(open_now)  # its new mask is shown
+        self.say(words)
 
     # -- what is seen ----------------------------------------------------------------------
 
@@ -382,9 +310,7 @@ class CohortPanel(Panel):
         view.case_part.setVisible(self.desk.case is not None)
         view.training_part.setVisible(book is not None)
         self._show_case()
-        self._show_run()
-        self._show_buttons()
-        self.show_message(f"Opening {self._opening}…" if self._opening else self._message)
+        self._run_changed()
 
     def _show_case(self) -> None:
         view, desk = self.view, self.desk
@@ -402,28 +328,23 @@ class CohortPanel(Panel):
             "Height: predicted probability; colour: its label; click to go there" if known else "Its labels; click to go there"
         )
 
-    def _show_run(self) -> None:
-        view = self.view
-        running = self.task is not None and not self.task.cancelled
-        latest = None if self._news is None else self._news.latest
-        words = "stopping…" if self.task is not None and not running else news_line(latest) if running else ""
-        view.progress.show_news(words, None if not running else 0.0 if latest is None else latest.share)
+    def _run_changed(self) -> None:
+        """Draw what runs: the light part, which is done often."""
+        self.training.show_run()
+        self._show_buttons()
+        self.show_message(f"Opening {self._opening}…" if self._opening else self._message)
 
     def _show_buttons(self) -> None:
-        view, book = self.view, self.desk.book
-        free = book is not None and self.task is None
-        folder = self.run_folder
-        begun = folder is not None and (folder / "recipe.json").is_file()
-        view.check_button.setEnabled(free)
-        view.open_button.setEnabled(self.task is None)
+        view, book, training = self.view, self.desk.book, self.training
+        is_open = self.desk.case is not None
+        view.check_button.setEnabled(book is not None and training.runs.idle)
+        view.open_button.setEnabled(training.runs.idle)
         view.case_button.setEnabled(book is not None and bool(view.table.chosen()))
         view.next_button.setEnabled(book is not None)
-        view.train_button.setEnabled(free)
-        view.train_button.setText("Resume" if begun else "Train")
-        view.predict_button.setEnabled(free and begun)
-        view.stop_button.setEnabled(self.task is not None and not self.task.cancelled)
+        view.explain_button.setEnabled(is_open and training.begun)
         has_mask = self.desk.layers is not None and self.desk.layers.find("mask") is not None
         view.accept_button.setEnabled(has_mask and not self._saving)
         view.clear_button.setEnabled(bool((self.desk.slice_labels() >= 0).any()))
-        for button in view.class_buttons:
-            button.setEnabled(self.desk.case is not None)
+        view.undo_button.setEnabled(self.desk.can_undo)
+        for button in (*view.class_buttons, view.points_button, view.strokes_button):
+            button.setEnabled(is_open)

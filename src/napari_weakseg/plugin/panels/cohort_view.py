@@ -10,14 +10,13 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
     QHeaderView,
-    QLineEdit,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
     QWidget,
 )
 
-from .parts import Column, ProgressLine, button, combo, fold, line, named, rows_of, side_by_side, text
+from .parts import Column, ProgressLine, button, combo, fold, line, named, rows_of, selectable, side_by_side, small, text
 from .plots import Curves, SlicePlot
 
 if TYPE_CHECKING:
@@ -27,6 +26,9 @@ if TYPE_CHECKING:
 
 CLASS_KEYS = tuple(f"Control-{number}" for number in range(1, 10))
 """Keys of the classes in order; each is printed on its button, none is used by napari 0.9 or by the extreme points panel."""
+
+UNDO_KEY, ACCEPT_KEY, NEXT_KEY = "Control-0", "Shift-K", "Shift-N"
+"""Keys of taking a label back, of accepting a mask, and of the next case."""
 
 COLUMNS = ("case", "marks", "state", "doubt")
 CLASS_COLOURS = ("#999999", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
@@ -113,7 +115,9 @@ class View(Column):
         self.cohort_label = text("no cohort open")
         self.table = CaseTable()
         self.case_button = button("Open case", "Show the selected case with its layers (Enter, or a double click)")
-        self.next_button = button("Next most useful", "The first case without marks, then the most doubtful prediction")
+        self.next_button = button(
+            "Next (⇧N)", "The most useful case: the first without marks, then the most doubtful prediction"
+        )
         self.add(
             side_by_side(self.open_button, self.check_button),
             self.cohort_label,
@@ -130,16 +134,20 @@ class View(Column):
         self.class_row.setSpacing(5)
         self.class_buttons: list[QPushButton] = []
         self.whole_box = QCheckBox("One label for the whole volume")
-        self.clear_button = button("Clear labels", "Take the labels of this case away")
+        self.undo_button = button("Undo label (Ctrl+0)", "Give the case the labels that it had before the last change")
+        self.clear_button = button("Clear labels", "Take all labels of this case away")
         self.points_button = button("Points…", "Click extreme points in the panel of that name; they are kept with this case")
+        self.strokes_button = button("Strokes…", "Draw strokes in the panel Scribbles; they are kept with this case")
+        self.explain_button = button("Explain…", "What the run below decides from on this case: the panel Explainable heatmap")
         self.accept_button = button(
-            "Accept mask", "This mask is good, as predicted or corrected: write it; the case is reviewed"
+            "Accept mask (⇧K)", "This mask is good, as predicted or corrected: write it; the case is reviewed"
         )
         for widget in (line(), self.case_label, self.slices):
             rows.addWidget(widget)
         rows.addLayout(self.class_row)
         rows.addWidget(self.whole_box)
-        rows.addLayout(side_by_side(self.clear_button, self.points_button))
+        rows.addLayout(side_by_side(self.undo_button, self.clear_button))
+        rows.addLayout(side_by_side(self.points_button, self.strokes_button, self.explain_button))
         rows.addWidget(self.accept_button)
         self.add(self.case_part)
 
@@ -147,18 +155,20 @@ class View(Column):
         self.training_part = QWidget()
         rows = rows_of(self.training_part)
         self.method_box = combo("What is trained, by the marks that it takes")
-        self.run_edit = QLineEdit("run_1")
-        self.run_edit.setToolTip("Name of the run: its folder lies beside the cohort file")
+        self.run_box = combo("The run: choose one, or write a new name; its folder lies beside the cohort file", editable=True)
+        self.run_box.setEditText("run_1")
+        self.new_run_button = small("+", "Begin another run, for example after more was marked")
         self.train_button = button("Train", "Learn from the marked cases in the background; what it has learnt is kept on disk")
         self.stop_button = button("Stop and keep", "End at the next step; what was learnt so far stays and can be resumed")
         self.predict_button = button("Predict", "Predict every case that was not reviewed, with this run")
         self.progress = ProgressLine()
         self.curves = Curves()
-        self.settings = fold("Settings")
+        self.card_label = selectable()
+        self.card, self.settings = fold("Model card", self.card_label), fold("Settings")
         rows.addWidget(line())
-        rows.addLayout(named(("Method", self.method_box, None), ("Run", self.run_edit, None)))
+        rows.addLayout(named(("Method", self.method_box, None), ("Run", self.run_box, self.new_run_button)))
         rows.addLayout(side_by_side(self.train_button, self.stop_button))
-        for widget in (self.predict_button, self.progress, self.curves, self.settings):
+        for widget in (self.predict_button, self.progress, self.curves, self.card, self.settings):
             rows.addWidget(widget)
         self.add(self.training_part)
 

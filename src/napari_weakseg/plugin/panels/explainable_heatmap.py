@@ -91,6 +91,7 @@ class ExplainableHeatmapPanel(ImagePanel):
     def choose_run(self, trained: Trained) -> None:
         """Take this run for the next answer."""
         self.trained, self._message = trained, ""
+        self.view.card_label.setText(trained.about)
         self.refresh()
 
     # -- running ---------------------------------------------------------------------------
@@ -267,6 +268,7 @@ class ExplainableHeatmapPanel(ImagePanel):
         row = next((n for n, run in enumerate(self.runs) if run is self.trained), -1)
         set_choices(view.run_box, [(run.name, run.name, "") for run in self.runs], row)
         view.run_info.setText("no run chosen" if self.trained is None else self.trained.line())
+        view.card.setVisible(self.trained is not None)
         running = self.task is not None and not self.task.cancelled
         view.start_button.setEnabled(self.task is None and self.trained is not None and volume is not None)
         view.cancel_button.setEnabled(running)
@@ -294,6 +296,8 @@ class ExplainableHeatmapPanel(ImagePanel):
         count = f"{int(predicted.sum())} of {len(predicted)} slices" if slices is not None else "judged as a whole"
         view.slices_label.setText(f"{desk.chosen}: {count}; click one to go there" if slices is not None else count)
         layer = self._heatmap_layer()
+        if layer is not None:
+            view.colour_box.setCurrentText(layer.colormap.name)
         for slider, value in (
             (view.opacity, 100 * layer.opacity if layer is not None else 70),
             (view.threshold, self._place()),

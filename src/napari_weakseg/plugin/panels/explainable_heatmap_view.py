@@ -6,7 +6,21 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QSlider, QWidget
 
 from ..heatmap_layers import COLOURS
-from .parts import RESEARCH_USE, Column, ProgressLine, button, combo, fold, line, named, rows_of, side_by_side, small, text
+from .parts import (
+    RESEARCH_USE,
+    Column,
+    ProgressLine,
+    button,
+    combo,
+    fold,
+    line,
+    named,
+    rows_of,
+    selectable,
+    side_by_side,
+    small,
+    text,
+)
 from .plots import ScoreBars, SlicePlot
 
 STEPS = 1000
@@ -21,8 +35,7 @@ class View(Column):
         self._build_choices()
         self._build_answer()
         self._build_mask()
-        self.record_label = text()
-        self.record_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.record_label = selectable()
         self.record = fold("Record", self.record_label)
         self.add(self.record)
         self.end(f"{NOTE} {RESEARCH_USE}")
@@ -30,7 +43,8 @@ class View(Column):
     def _build_choices(self) -> None:
         self.run_box = combo("The trained run")
         self.run_button = small("…", "Choose the folder of a trained run")
-        self.run_info = text()
+        self.run_info, self.card_label = text(), selectable()
+        self.card = fold("Model card", self.card_label)
         self.image_box = combo("The volume to classify")
         self.image_info = text()
         self.start_button = button("Run", "Classify this image and show what decided")
@@ -40,9 +54,9 @@ class View(Column):
             named(
                 ("Model", self.run_box, self.run_button),
                 ("", self.run_info, None),
-                ("Image", self.image_box, None),
-                ("", self.image_info, None),
             ),
+            self.card,
+            named(("Image", self.image_box, None), ("", self.image_info, None)),
             side_by_side(self.start_button, self.cancel_button),
             self.progress,
         )

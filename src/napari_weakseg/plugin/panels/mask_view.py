@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QPushButton, QWidget
 
-from .parts import Column, ProgressLine, button, combo, fold, rows_of, side_by_side, text
+from .parts import Column, ProgressLine, button, combo, fold, rows_of, selectable, side_by_side, text
 
 KEYS = {
     "undo": "U",
@@ -84,10 +83,9 @@ class MaskView(Column):
         )
 
     def _make_ends(self) -> None:
-        self.measures_label, self.record_label = text(), text()
+        self.measures_label, self.record_label = selectable(), selectable()
         self.measures = fold("Measures", self.measures_label)
         self.record = fold("Record", self.record_label)
-        self.record_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.recovery, self.recovery_label = QWidget(), text()
         self.restore_button = button("Restore", "Bring back the marks and the mask of the session that was not saved")
         self.forget_button = button("Forget", "Delete what was kept of that session")

@@ -101,6 +101,13 @@ def line() -> QFrame:
     return made
 
 
+def selectable() -> QLabel:
+    """Words that wrap and can be copied."""
+    label = text()
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
+
+
 def side_by_side(*widgets: QWidget) -> QHBoxLayout:
     """A row of widgets that share the width."""
     row = QHBoxLayout()
@@ -168,13 +175,15 @@ class ProgressLine(QWidget):
 
 
 class Column(QWidget):
-    """A panel's widgets one below the other; they scroll where the window is low."""
+    """A panel's widgets one below the other; they scroll where the window is low, above the sentence of the moment."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         inner = QWidget()
         self.rows = rows_of(inner, (8, 6, 8, 6))
         self.message, self.notes = text(), text()
+        self.message.setContentsMargins(8, 4, 8, 6)
+        self.message.hide()
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -182,7 +191,9 @@ class Column(QWidget):
         scroll.setWidget(inner)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll)
+        layout.setSpacing(0)
+        layout.addWidget(scroll, 1)
+        layout.addWidget(self.message)  # always in view, however low the window is
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def add(self, *parts: QWidget | QLayout) -> None:
@@ -194,6 +205,6 @@ class Column(QWidget):
                 self.rows.addWidget(part)
 
     def end(self, words: str = RESEARCH_USE) -> None:
-        """The foot: the sentence of the moment, what is odd about the image, and what the panel is not for."""
-        self.add(self.message, self.notes, research_use(words))
+        """The foot: what is odd about the image, and what the panel is not for."""
+        self.add(self.notes, research_use(words))
         self.rows.addStretch(1)

@@ -155,16 +155,13 @@ class Curves(_Plot):
         self._curves: dict[str, list[tuple[float, float]]] = {}
         self.hide()
 
-    def clear(self) -> None:
-        """Begin anew."""
+    def show_rows(self, rows: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Draw the figures of these steps; nothing is shown without any."""
         self._curves = {}
-        self.hide()
-
-    def add(self, step: float, scores: Mapping[str, float]) -> None:
-        """The figures of one step."""
-        for name, value in scores.items():
-            if np.isfinite(value):
-                self._curves.setdefault(name, []).append((float(step), float(value)))
+        for step, scores in rows:
+            for name, value in scores.items():
+                if np.isfinite(value):
+                    self._curves.setdefault(name, []).append((float(step), float(value)))
         self.setVisible(bool(self._curves))
         self.update()
 
@@ -189,6 +186,8 @@ class Curves(_Plot):
             painter.setPen(QPen(QColor(colour), 1.6))
             painter.drawPolyline(QPolygonF(points))
             words = f"{name} {curve[-1][1]:.3g}"
-            painter.drawText(QPointF(x, top - 0.35 * self._line), words)
-            x += self.fontMetrics().horizontalAdvance(words) + 12
+            width = self.fontMetrics().horizontalAdvance(words)
+            if x + width <= self.width():  # further names would be cut off; their curves are drawn
+                painter.drawText(QPointF(x, top - 0.35 * self._line), words)
+            x += width + 12
         painter.end()
