@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,25 @@ class Trained:
         from ..io.runs import read_weights
 
         return cls(Path(folder), read_weights(folder))
+
+    @classmethod
+    def found_in(cls, folder: str | Path) -> list[Trained]:
+        """The run of a folder, or all runs that lie in it, the newest first; those that have learnt nothing yet are left out.
+
+        Raises
+        ------
+        DataError
+            There is none.
+        """
+        folder = Path(folder)
+        inner = [] if (folder / "recipe.json").is_file() or not folder.is_dir() else list(folder.iterdir())
+        runs = []
+        for path in sorted(
+            (path for path in inner if (path / "recipe.json").is_file()), key=lambda path: -path.stat().st_mtime
+        ):
+            with contextlib.suppress(DataError):
+                runs.append(cls.read(path))
+        return runs or [cls.read(folder)]
 
     @property
     def name(self) -> str:

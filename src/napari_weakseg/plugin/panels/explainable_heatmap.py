@@ -51,7 +51,9 @@ class ExplainableHeatmapPanel(ImagePanel):
 
     def _connect(self) -> None:
         view = self.view
-        view.run_button.clicked.connect(lambda: self.ask_for_folder("Choose the folder of a trained run", None, self.open_run))
+        view.run_button.clicked.connect(
+            lambda: self.ask_for_folder("Choose the folder of a trained run", self._run_place(), self.open_run)
+        )
         view.run_box.activated.connect(lambda row: self.choose_run(self.runs[row]))
         view.start_button.clicked.connect(self.start)
         view.cancel_button.clicked.connect(self.cancel)
@@ -79,14 +81,20 @@ class ExplainableHeatmapPanel(ImagePanel):
         self.desk.choose_image(image)
 
     def open_run(self, folder: str) -> None:
-        """Read a run folder and choose it."""
+        """Read a run folder, or a folder of runs, and choose the newest in it."""
         try:
-            trained = Trained.read(folder)
+            found = Trained.found_in(folder)
         except WeaksegError as error:
             self.say(str(error))
             return
-        self.runs = [*(run for run in self.runs if run.folder != trained.folder), trained]
-        self.choose_run(trained)
+        known = {run.folder for run in found}
+        self.runs = [*(run for run in self.runs if run.folder not in known), *found]
+        self.choose_run(found[0])
+
+    def ask_for_run(self) -> None:
+        """Open the folder dialog where the last run lies; it blocks nothing."""
+        place = None if self.trained is None else self.trained.folder.parent
+        self.ask_for_folder("Choose the folder of a trained run", place, self.open_run)
 
     def choose_run(self, trained: Trained) -> None:
         """Take this run for the next answer."""
