@@ -9,6 +9,7 @@ import pytest
 
 import napari_weakseg.methods as methods
 from fake_classifier import LESION, FakeClassifierRecipe
+from napari_weakseg.errors import DataError
 from napari_weakseg.io.runs import Run
 from napari_weakseg.method import Step, Weights
 from napari_weakseg.plugin.model_card import card_of, figures_of
@@ -80,3 +81,13 @@ def test_what_is_missing_or_damaged_is_left_out(run, name, content):
 
 def test_figures_come_in_the_order_of_the_steps(run):
     assert figures_of(run.folder) == [(1, {"loss": 0.5}), (2, {"loss": 0.25, "accuracy": 0.9})]
+
+
+def test_a_folder_of_runs_offers_all_that_have_learnt_something(run):
+    begun = run.folder.with_name("run_2")
+    begun.mkdir()
+    (begun / "recipe.json").write_text("{}")
+    assert [found.name for found in Trained.found_in(run.folder.parent)] == ["run_1"]
+    assert [found.name for found in Trained.found_in(run.folder)] == ["run_1"]
+    with pytest.raises(DataError):
+        Trained.found_in(begun)

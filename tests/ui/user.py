@@ -10,7 +10,7 @@ from napari_weakseg.arrays.extreme_points import simulate_points
 from napari_weakseg.plugin.layers import image_layer_data
 from napari_weakseg.volume import Volume
 
-PATIENCE = 300_000
+PATIENCE = 200_000
 """Milliseconds after which a test gives up: long, since both cores may be busy with something else."""
 
 
