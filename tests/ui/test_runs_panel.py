@@ -21,7 +21,7 @@ class Turns:
         self.seen = []
         self._timer = QTimer()
         self._timer.timeout.connect(lambda: self.seen.append("turn"))
-        self._timer.start(0)
+        self._timer.start(5)
         drawn = panel.runs._progressed
 
         def told(progress):
