@@ -14,6 +14,7 @@ from napari_weakseg.case import Case
 from napari_weakseg.methods import new_recipe
 from napari_weakseg.methods.partial_cross_entropy import fit, predict
 from napari_weakseg.prompts import Scribbles, Structure
+from napari_weakseg.training import slice_inference
 from napari_weakseg.training.partial_losses import (
     IGNORE,
     balanced_error,
@@ -109,6 +110,27 @@ def test_a_cohort_larger_than_memory_learns_the_same(tmp_path, monkeypatch):
     assert all(np.array_equal(wanted.tensors[name], value) for name, value in weights.tensors.items())
     assert "of memory; beyond that they are kept on disk" in steps[1].note
     assert len(list((tmp_path / "prepared").iterdir())) == 2
+
+
+@pytest.mark.parametrize(("dimensions", "words"), [("2D", "of 1 instead of 4 slices"), ("3D", "of 16 x 16 x 16 instead of")])
+def test_memory_that_runs_out_while_predicting_is_noted(monkeypatch, dimensions, words):
+    case = toy_case(0)
+    thin = Volume(case.volume.array, np.eye(4)) if dimensions == "3D" else case.volume
+    case = Case("toy", {"image": thin}, scribbles=case.scribbles)
+    _, weights = trained([case], steps=1, dimensions=dimensions, batch=4)
+    wanted = predict(Case("new", {"image": thin}), weights)
+    real = slice_inference._outputs
+
+    def short_of_memory(segmentor, images):
+        if (len(images) > 1 and dimensions == "2D") or (max(images.shape[2:]) > 16 and dimensions == "3D"):
+            raise torch.OutOfMemoryError("no room")
+        return real(segmentor, images)
+
+    monkeypatch.setattr(slice_inference, "_outputs", short_of_memory)
+    result = predict(Case("new", {"image": thin}), weights)
+    assert any(words in note for note in result.notes)
+    if dimensions == "2D":
+        assert (result.labels == wanted.labels).mean() > 0.99
 
 
 @pytest.mark.parametrize(

@@ -189,5 +189,6 @@ def _notes(wanted: torch.device, used: torch.device, window: Sizes, size: Sizes)
     notes = [f"memory ran out on {wanted.type.upper()}; the CPU was used."] if used.type != wanted.type else []
     if size != window:
         now, before = (" x ".join(map(str, sides)) for sides in (size, window))
-        notes.append(f"memory ran out; the image was seen in windows of {now} instead of {before} voxels.")
+        unit = "voxels" if len(size) > 1 else "slices"
+        notes.append(f"memory ran out; the image was seen in windows of {now} instead of {before} {unit}.")
     return tuple(notes)

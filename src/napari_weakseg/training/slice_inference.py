@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from ..arrays.scribbles import first_mask_from_scribbles
 from ..errors import DataError, PromptError
 from ..method import Preview, Result
-from ..networks.slice_unet import padded
+from ..networks.slice_unet import MULTIPLE, padded
 from ..prompts import BACKGROUND_STROKE
 from .devices import has_fast_bfloat16, pick_device
+from .inference import with_fallback
 from .stacks import Cut, Frame, check_thickness
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..case import Case
     from ..method import Weights
     from ..prompts import Structure
+    from .inference import Sizes
     from .slice_recipe import SliceRecipe
 
 Segmented = tuple[Tensor, tuple[Tensor, ...]]
@@ -151,24 +153,23 @@ def segmented(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], str]:
     """Class probabilities (K, I, J, K') and the gates' openings (levels, I, J, K') on the volume's grid, and a note.
 
-    The note says that memory ran out on the device and the CPU took over.
+    The note says that memory ran out, and what was done about it.
     """
     cut = Cut(case.volume, frame)
     check_thickness(cut, case, recipe)
     image = torch.from_numpy(np.stack([cut.image(channel.array) for channel in case.channels.values()]))
     segmentor.eval()
-    whole = _volumes if recipe.dimensions == "3D" else _slices
-    note = ""
-    try:
-        maps = whole(segmentor, image, recipe, device)
-    except torch.OutOfMemoryError:
-        if device.type == "cpu":
-            raise
-        maps = whole(segmentor.to("cpu"), image, recipe, torch.device("cpu"))
-        segmentor.to(device)
-        note = f"the memory of the {device.type} device was not enough; the CPU segmented this volume."
+    flat = recipe.dimensions == "2D"
+    whole, sides = (_slices, (recipe.batch,)) if flat else (_volumes, recipe.window)
+
+    def run(where: torch.device, window: Sizes) -> Tensor:
+        return whole(segmentor.to(where), image, window, where)
+
+    least, multiple = ((1,), 1) if flat else ((MULTIPLE,) * 3, MULTIPLE)
+    maps, notes = with_fallback(run, device, sides, smallest=least, multiple=multiple)
+    segmentor.to(device)
     back = cut.back(maps)
-    return back[:classes], back[classes:], note
+    return back[:classes], back[classes:], " ".join(notes)
 
 
 def _outputs(segmentor: nn.Module, images: Tensor) -> Tensor:
@@ -183,14 +184,14 @@ def _outputs(segmentor: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([logits.softmax(1), *grown], dim=1)[back]
 
 
-def _slices(segmentor: nn.Module, image: Tensor, recipe: SliceRecipe, device: torch.device) -> Tensor:
+def _slices(segmentor: nn.Module, image: Tensor, window: Sizes, device: torch.device) -> Tensor:
     """(C, S, H, W) to maps (S, M, H, W), some slices at a time."""
-    parts = torch.split(image.movedim(1, 0), recipe.batch)
+    parts = torch.split(image.movedim(1, 0), window[0])
     return torch.cat([_outputs(segmentor, part.to(device)).cpu() for part in parts])
 
 
-def _volumes(segmentor: nn.Module, image: Tensor, recipe: SliceRecipe, device: torch.device) -> Tensor:
-    """(C, S, H, W) to maps (S, M, H, W), by a sliding window that is as large as in training."""
+def _volumes(segmentor: nn.Module, image: Tensor, window: Sizes, device: torch.device) -> Tensor:
+    """(C, S, H, W) to maps (S, M, H, W), by a sliding window, at best as large as in training."""
     from monai.inferers import sliding_window_inference
 
     def outputs(part: Tensor) -> Tensor:
@@ -199,7 +200,7 @@ def _volumes(segmentor: nn.Module, image: Tensor, recipe: SliceRecipe, device: t
     # two windows at a time: a batch of one takes the CPU's slow convolution
     maps: Tensor = sliding_window_inference(
         image[None],
-        recipe.window,
+        window,
         2,
         outputs,
         overlap=0.25,

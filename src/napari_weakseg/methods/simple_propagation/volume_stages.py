@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 PREPARED_VERSION = 2
 """Goes up when what `VolumeLearner.prepare` makes of a case changes."""
 
+SMALLEST_PATCH = 8
+"""Voxels along an axis that the knob allows; where volumes have fewer, patches are padded."""
+
 STAGES = ("train", "propagate", "retrain")
 SHARES = {"train": 0.5, "propagate": 0.1, "retrain": 0.4}
 """Shares of the time budget."""
@@ -246,7 +249,8 @@ def _surveyed(
         shapes = np.array(sizes) * (np.array(steps) / np.array(spacing) if own and spacing else 1)
         stride = _coarsest(recipe)
         wanted = np.ceil(np.percentile(shapes, 75, axis=0) / stride) * stride
-        patch = tuple(int(max(stride, min(side, most))) for side, most in zip(wanted, LARGEST_PATCH, strict=True))
+        least = max(stride, SMALLEST_PATCH)
+        patch = tuple(int(max(least, min(side, most))) for side, most in zip(wanted, LARGEST_PATCH, strict=True))
     return structures, recipe.changed(grid_spacing=spacing, patch=patch), start
 
 
