@@ -61,7 +61,7 @@ def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None, unpaire
     try:
         (case,) = cases
         note = f"{len(unpaired_masks)} unpaired masks" if unpaired_masks else "without unpaired masks"
-        yield Step("first mask", 1, 1, preview=_preview(case, 20), note=note)
+        yield Step("first mask", 1, 1, preview=_preview(case, 8), note=note)
         state = None if checkpoints is None else checkpoints.latest()
         done, started = 0 if state is None else int(state.meta["index"]), time.monotonic()
         if recipe.max_seconds:
@@ -94,7 +94,7 @@ def _state(case, recipe, done, note, *, ended):
 def predict(case, weights):
     """The mask of the last step, with a doubt per slice and how far two gates are open."""
     done = int(weights.tensors["done"][0])
-    preview = _preview(case, 24 if done else 20)
+    preview = _preview(case, 24 if done else 8)
     maps = {f"probability {s.name}": preview.on_volume(index) for index, s in enumerate(weights.structures)}
     tables = {}
     if done:

@@ -27,7 +27,7 @@ def own_state(monkeypatch, tmp_path):
     monkeypatch.setattr(
         "napari_weakseg.methods._modules", lambda: dict.fromkeys(("simple_propagation", "ellipsoid"), "ellipsoid_method")
     )
-    monkeypatch.setattr("napari_weakseg.plugin.panels.mask_panel._warm_up", lambda: None)
+    monkeypatch.setattr("napari_weakseg.plugin.panels.desk_panel._warm_up", lambda: None)
     ellipsoid_method.gates.clear()
     ellipsoid_method.reached.clear()
     ellipsoid_method.closed.clear()

@@ -20,7 +20,7 @@ import platformdirs
 from pathlib import Path
 methods._modules = lambda: {{"simple_propagation": "ellipsoid_method", "ellipsoid": "ellipsoid_method"}}
 platformdirs.user_state_path = lambda *a, **k: Path({state!r})
-import napari_weakseg.plugin.panels.mask_panel as panels
+import napari_weakseg.plugin.panels.desk_panel as panels
 panels._warm_up = lambda: None
 from qtpy.QtCore import QTimer
 from qtpy.QtTest import QTest

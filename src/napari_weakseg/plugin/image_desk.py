@@ -54,6 +54,10 @@ class ImageDesk:
         """Draw and write down the document after an edit; returns whether there is something new to make a mask of."""
         raise NotImplementedError
 
+    def standing(self) -> tuple[Proposal, ...]:
+        """What accepting would write."""
+        raise NotImplementedError
+
     # -- the image -------------------------------------------------------------------------
 
     def put_away(self) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from ..method import Result, Step, TrainingState
+    from ..volume import Volume
     from .scribble_session import ScribbleJob
 
 KEEP_SECONDS = 1.0
@@ -72,6 +73,7 @@ class Kept:
 
     def __init__(self) -> None:
         self._of: tuple[Any, ...] = ()
+        self._images: tuple[Volume, ...] = ()
         self._state: TrainingState | None = None
         self._saved = 0.0
 
@@ -84,11 +86,14 @@ class Kept:
         """A fit of this job begins: what was learnt stays only where its network is the same."""
         if job.network != self._of:
             self._of, self._state = job.network, None
+            self._images = tuple(job.case.channels.values())  # held, so that no other image gets their ids
         self._saved = time.monotonic()
         if self._state is None:
             return
         meta = dict(self._state.meta)
-        meta["finished"] = {}  # a fit that came to its end goes on too
+        stages = dict(meta.get("finished", {}))
+        stages.pop(meta.get("stage"), None)  # a fit that came to its end goes on too
+        meta["finished"] = stages
         meta["index"] = min(int(meta.get("index", 0)), int((1 - LEAST_SHARE) * int(meta.get("total", 0))))
         meta["seconds"] = min(float(meta.get("seconds", 0.0)), (1 - LEAST_SHARE) * float(job.recipe.max_seconds))
         self._state = replace(self._state, meta=meta)
@@ -171,7 +176,7 @@ class Refinement:
 def first_steps(job: ScribbleJob) -> Generator[News | None, None, Proposal]:
     """The first mask of a job: its preview as soon as it is there, then the mask with its record."""
     started = time.monotonic()
-    with closing(_driven(job, None)) as running:
+    with closing(_driven(replace(job, masks=()), None)) as running:
         while True:
             try:
                 step = next(running)
@@ -183,8 +188,7 @@ def first_steps(job: ScribbleJob) -> Generator[News | None, None, Proposal]:
 def _driven(job: ScribbleJob, kept: Kept | None) -> Generator[Step, None, Result]:
     from ..api import steps
 
-    more: dict[str, Any] = {"unpaired_masks": job.masks} if job.masks else {}
-    return steps(job.case, method=job.method, recipe=job.recipe, checkpoints=kept, **more)
+    return steps(job.case, method=job.method, recipe=job.recipe, checkpoints=kept, unpaired_masks=job.masks)
 
 
 def told(job: ScribbleJob, step: Step, elapsed: float, *, shows: bool = True) -> News:

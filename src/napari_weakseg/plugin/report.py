@@ -11,7 +11,7 @@ import numpy as np
 from ..api import expected_memory, in_words
 from ..arrays.doubt import HIGH, overall_doubt
 from .explanation import MOST_POINTS
-from .proposals import FIRST, REFINED, Proposal
+from .proposals import FIRST, REFINED, Proposal, SliceDoubt
 from .session import directions_of
 
 if TYPE_CHECKING:
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from ..volume import Volume
     from .cohort_jobs import News
     from .heatmap_desk import HeatmapDesk
+    from .image_desk import ImageDesk
     from .mask_runs import Progress, Run
+    from .refinement import News as RefiningNews
+    from .scribble_session import ScribbleJob
     from .session import Document, Job, Session
-    from .workbench import Workbench
 
 
 def image_line(session: Session) -> str:
@@ -64,7 +66,7 @@ def amount(voxels: int, volume: Volume) -> str:
     return f"{millilitres:.3g} ml" if millilitres < 100 else f"{millilitres:.0f} ml"
 
 
-def mask_line(standing: Sequence[Proposal], bench: Workbench) -> str:
+def mask_line(standing: Sequence[Proposal], bench: ImageDesk) -> str:
     """What is shown and waits for Accept."""
     if bench.layers is None or not standing:
         return ""
@@ -90,7 +92,14 @@ def doubt_line(proposal: Proposal | None) -> str:
     return words
 
 
-def _with_first(bench: Workbench) -> float | None:
+def doubt_words(doubt: SliceDoubt) -> str:
+    """Whose doubt the columns show."""
+    if doubt.by == "discriminator":
+        return "How little each slice's shape is believed, by the network that knows real masks; click to go there"
+    return "How unsure the mask is of itself, slice by slice; click to go there"
+
+
+def _with_first(bench: ImageDesk) -> float | None:
     """Dice of the refined mask with the first masks of the same objects."""
     refined = [proposal for proposal in bench.proposals if proposal.stage == REFINED]
     first = [proposal for proposal in bench.proposals if proposal.stage == FIRST]
@@ -130,8 +139,8 @@ def progress_line(run: Run | None, progress: Progress | None, elapsed: float) ->
     return " · ".join(part for part in parts if part)
 
 
-def news_line(news: News | None) -> str:
-    """Stage, step and time left of a job on a cohort."""
+def news_line(news: News | RefiningNews | None) -> str:
+    """Stage, step and time left of what runs."""
     if news is None:
         return "starting…"
     parts = [f"{news.stage} {news.index}/{news.total}" if news.total > 1 else news.stage]
@@ -140,7 +149,7 @@ def news_line(news: News | None) -> str:
     return " · ".join(parts)
 
 
-def expected_line(recipe: Recipe, job: Job) -> str:
+def expected_line(recipe: Recipe, job: Job | ScribbleJob) -> str:
     """What a run will take, before it starts: time, memory and device."""
     memory = in_words(expected_memory(job.case, method=job.method, recipe=recipe))
     parts = [f"refining takes up to {recipe.max_seconds:.0f} s", f"about {memory}", device_words(recipe.device)]
@@ -180,7 +189,7 @@ def decision_line(desk: HeatmapDesk) -> str:
     return f"{words}."
 
 
-def measures(bench: Workbench) -> str:
+def measures(bench: ImageDesk) -> str:
     """Sizes of the saved and the shown masks, per structure."""
     if bench.layers is None:
         return ""
@@ -200,7 +209,7 @@ def measures(bench: Workbench) -> str:
     return "\n".join(lines)
 
 
-def record_text(standing: Sequence[Proposal], bench: Workbench) -> str:
+def record_text(standing: Sequence[Proposal], bench: ImageDesk) -> str:
     """How the shown mask was made, as it will be saved."""
     records = [dict(proposal.record) for proposal in standing if proposal.record]
     if not records:

@@ -20,6 +20,11 @@ def abdomen_ct() -> list[LayerData]:
     return _sample("abdomen_ct")
 
 
+def heart_mri() -> list[LayerData]:
+    """Heart-like MRI in short-axis slices, to draw strokes on."""
+    return _sample("heart_mri")
+
+
 def _sample(name: str) -> list[LayerData]:
     from ..samples import read_sample
 

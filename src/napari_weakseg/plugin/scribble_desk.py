@@ -70,6 +70,7 @@ class ScribbleDesk(ImageDesk):
         self.shows_maps = False
         self.channels: tuple[Volume, ...] = ()
         self._before: tuple[Proposal, ...] = ()  # what was in view before the refinement
+        self._counted: tuple[Any, dict[int, Count]] | None = None
         self._looked: tuple[SliceDoubt | None, int] = (None, -1)  # whose doubt was walked through, and how far
 
     @property
@@ -83,7 +84,7 @@ class ScribbleDesk(ImageDesk):
         """Work on another image; what was done on the one before is kept for when it is chosen again."""
         self.put_away()
         self.history, self.problem, self.channels = History(new_document()), "", ()
-        self._looked = (None, -1)
+        self._looked, self._counted = (None, -1), None
         if image is None:
             return
         try:
@@ -181,12 +182,22 @@ class ScribbleDesk(ImageDesk):
         self.commit(self.history.do("rub out strokes" if rubbed else "draw a stroke", after, shown=self.proposals))
         return True
 
+    def drawing(self) -> bool:
+        """Whether something is drawn that was not taken over yet: the mouse is down."""
+        drawn = None if self.own is None else self.own.read_strokes()
+        if drawn is None or self.own is None:
+            return False
+        return not np.array_equal(drawn, painted(self.document.strokes, self.own.volume.shape))
+
     def counts(self) -> dict[int, Count]:
         """Marked voxels and slices per structure and for the background."""
         if self.own is None:
             return {}
-        volume = self.own.volume
-        return counts(painted(self.document.strokes, volume.shape), self.document, slice_axis(volume))
+        of, volume = (self.document.strokes, self.document.structures), self.own.volume
+        if self._counted is None or self._counted[0] != of:
+            codes = painted(self.document.strokes, volume.shape)
+            self._counted = (of, counts(codes, self.document, slice_axis(volume)))
+        return self._counted[1]
 
     def take_strokes(self, scribbles: Scribbles) -> None:
         """Strokes from elsewhere take the place of those that are there, as one action."""
@@ -215,6 +226,11 @@ class ScribbleDesk(ImageDesk):
         self.proposals = tuple(old for old in self.proposals if old.stage == FIRST)
         self.draw_proposals()
 
+    def show_nothing(self) -> None:
+        """There are no strokes to make a mask of."""
+        self.proposals = ()
+        self.draw_proposals()
+
     def begin_refining(self) -> None:
         """What is in view now is what undoing the refinement shows."""
         self._before = self.proposals
@@ -229,6 +245,11 @@ class ScribbleDesk(ImageDesk):
         """The mask that is shown: the refined one, else the first."""
         found = {proposal.stage: proposal for proposal in self.proposals}
         return found.get(stage) if stage is not None else found.get(REFINED, found.get(FIRST))
+
+    def standing(self) -> tuple[Proposal, ...]:
+        """What accepting would write."""
+        shown = self.in_view()
+        return () if shown is None else (shown,)
 
     def discard(self) -> None:
         """Take the refined mask away, and where there is none the first; strokes stay."""

@@ -5,9 +5,6 @@ What marks begin an object is left to whoever inherits: `extreme_points` places 
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import time
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
@@ -16,15 +13,13 @@ from ...errors import WeaksegError
 from ...methods import get_method
 from ...prompts import BACKGROUND_STROKE
 from ..companions import other_channels
-from ..edits import purge
 from ..form import RecipeForm
 from ..mask_runs import MaskRuns
 from ..proposals import REFINED
 from ..report import doubt_line, expected_line, image_line, mask_line, measures, progress_line, record_text
 from ..session import Job
 from ..workbench import Workbench
-from ..workers import in_background, sentence
-from .panel import ImagePanel
+from .desk_panel import DeskPanel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +28,10 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from qtpy.QtWidgets import QAbstractButton
 
-    from ..export import Save
     from .mask_view import MaskView
 
 
-class MaskPanel(ImagePanel):
+class MaskPanel(DeskPanel):
     """The part of such a panel that does not depend on the kind of marks.
 
     Parameters
@@ -55,30 +49,18 @@ class MaskPanel(ImagePanel):
     view: MaskView
 
     def __init__(self, viewer: napari.viewer.Viewer, view: MaskView, method: str, keys: dict[str, str]) -> None:
-        super().__init__(viewer, view)
         room = get_method(method)
         recipe = room.recipe_class()
         self._takes_strokes = "scribbles" in room.card.prompts
         self.bench = Workbench(viewer, method, recipe)
-        self._saving = False
+        super().__init__(viewer, view, self.bench)
         self.form = RecipeForm(recipe)
         view.settings.addWidget(self.form.native)
         self.runs = MaskRuns(self.bench, lambda: self.form.recipe, self._show_run, self.say)
-        self._autosave = QTimer(self)  # a stroke in the mask is written down when the hand rests
-        self._autosave.setSingleShot(True)
-        self._autosave.setInterval(300)
-        self._autosave.timeout.connect(self.bench.write_mask_down)
-        actions = self.actions()
-        for button, action in actions.values():
-            button.clicked.connect(lambda _=False, act=action: act())
-        self.keys = {key: actions[name][1] for name, key in keys.items()}
+        self.wire(self.actions(), keys)
         view.channels_box.toggled.connect(self.bench.use_channels)
         view.doubt_box.toggled.connect(self._show_doubt)
-        view.restore_button.clicked.connect(self._restore)
-        view.forget_button.clicked.connect(self._forget)
         self.listen(viewer.layers.selection.events.active, self._tool_changed)
-        purge()
-        in_background(_warm_up)
 
     def actions(self) -> dict[str, tuple[QAbstractButton, Callable[[], Any]]]:
         """Name of each action to its button and what it does."""
@@ -101,20 +83,12 @@ class MaskPanel(ImagePanel):
     def work_on(self, image: Layer | None) -> None:
         """Take this image; what was done on the one before is kept for when it is chosen again."""
         self.bench.choose_image(image)
-        layers = self.bench.layers
-        if layers is not None:
-            volume = layers.volume
-            in_background(lambda: volume.sha256, lambda sha: self._identified(layers, sha))
+        self.identify()
 
     def dropped(self) -> str:
         """What is said where a removed image was being worked on."""
         run = self.runs.run
         return "The image was removed, so its run was dropped." if run is not None and run.stage == REFINED else ""
-
-    def _identified(self, layers: Any, sha256: str) -> None:
-        if self.bench.layers is layers:
-            self.bench.identify(sha256)
-            self.refresh()
 
     # -- undo, strokes and doubt -----------------------------------------------------------
 
@@ -206,7 +180,7 @@ class MaskPanel(ImagePanel):
         """Write what is shown into the mask."""
         self.stop()
         self.say(self.bench.accept(overwrite=self.view.overwrite_box.isChecked()))
-        self._listen_to_mask()
+        self.listen_to_mask()
 
     def discard(self) -> None:
         """Take the proposal away."""
@@ -214,54 +188,10 @@ class MaskPanel(ImagePanel):
         self.bench.discard()
         self.refresh()
 
-    def _listen_to_mask(self) -> None:
-        """Strokes that the user paints into the mask are kept too."""
-        mask = None if self.bench.layers is None else self.bench.layers.find("mask")
-        if mask is not None:
-            self.listen(mask.events.paint, self._painted)
-
-    def _painted(self, event: Any = None) -> None:
-        self._autosave.start()
-
-    def ask_where_to_save(self) -> None:
-        """Open the file dialog; it blocks nothing."""
-        if self._saving:
-            self.say("the mask is being saved; wait until that has ended.")
-        elif self.bench.layers is None or self.bench.layers.find("mask") is None:
-            self.say("there is no mask yet; accept one first.")
-        else:
-            self.ask_where_to_write("mask", self.bench.layers.image.name, "mask", self.save_to)
-
-    def save_to(self, path: str) -> None:
-        """Write the mask and its record in the background; the button is off until they are written."""
-        if self._saving:
-            return
-        try:
-            save = self.bench.save(path)
-        except WeaksegError as error:
-            self.say(str(error))
-            return
-        self._saving = True
-        in_background(save.write, lambda words: self._saved(words, save), self._not_saved)
-        self.say("saving…")
-
-    def _saved(self, words: str, save: Save) -> None:
-        self._saving = False
-        self.bench.saved(save)
-        self.say(words)
-
-    def _not_saved(self, error: Exception) -> None:
-        self._saving = False
-        self.say(sentence(error, "the mask was not saved", "it is still here, save it elsewhere"))
-
-    def _restore(self) -> None:
-        self.bench.restore()
-        self._listen_to_mask()
+    def restore(self) -> None:
+        """Bring back the work of a session that was not saved."""
+        super().restore()
         self._replayed("restored", "the work that was not saved")
-
-    def _forget(self) -> None:
-        self.bench.forget()
-        self.refresh()
 
     # -- what is seen ----------------------------------------------------------------------
 
@@ -273,17 +203,9 @@ class MaskPanel(ImagePanel):
         others = other_channels(self.viewer, bench.layers.image, bench.layers.volume) if bench.layers is not None else ()
         view.channels_box.setVisible(bool(others))
         self.show_marks()
-        view.undo_button.setEnabled(bench.layers is not None and bool(bench.history.past))
-        view.redo_button.setEnabled(bench.layers is not None and bool(bench.history.future))
-        if bench.history.past:
-            view.undo_button.setToolTip(f"Undo: {bench.history.past[-1].title}")
+        self.show_history()
         self._tool_changed()
         self._show_run()
-        found = bench.recovered
-        view.recovery.setVisible(found is not None)
-        if found is not None:
-            when = time.strftime("%d %b %H:%M", time.localtime(found.written))
-            view.recovery_label.setText(f"Unsaved work on this image from {when} was found.")
 
     def show_marks(self) -> None:
         """Draw what the marks are and what is missing."""
@@ -313,16 +235,10 @@ class MaskPanel(ImagePanel):
         view.mask_label.setText(mask_line(standing, bench))
         view.accept_button.setEnabled(bool(standing))
         view.discard_button.setEnabled(bool(bench.proposals))
-        view.save_button.setEnabled(not self._saving and bench.layers is not None and bench.layers.find("mask") is not None)
+        self.show_history()
         view.doubt_label.setText(doubt_line(bench.doubted()))
         view.doubt_button.setEnabled(bench.doubted() is not None)
         if view.measures.isExpanded():
             view.measures_label.setText(measures(bench))
         if view.record.isExpanded():
             view.record_label.setText(record_text(standing, bench))
-
-
-def _warm_up() -> None:
-    """Load what the first run would otherwise wait for."""
-    with contextlib.suppress(ImportError):
-        importlib.import_module("napari_weakseg.training.devices").warm_up()
