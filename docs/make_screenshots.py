@@ -1,7 +1,7 @@
 """Pictures of the real window for the documentation, on the project's own sample volumes.
 
 Run on a machine without a screen as ``xvfb-run -a -s "-screen 0 1600x1000x24" python docs/make_screenshots.py``, with
-``points`` or ``cohort`` for one part alone. Every picture is to be looked at before it is committed.
+``points``, ``cohort`` or ``scribbles`` for one part alone. Every picture is to be looked at before it is committed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
     """Take the pictures of the parts that are named, or of all."""
     FOLDER.mkdir(exist_ok=True)
     os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp()  # no journal of another session is to be offered
-    parts = {"points": points_pictures, "cohort": cohort_pictures}
+    parts = {"points": points_pictures, "cohort": cohort_pictures, "scribbles": scribbles_pictures}
     for name in sys.argv[1:] or parts:
         parts[name]()
 
@@ -149,6 +149,80 @@ def points_pictures() -> None:
     QTest.qWait(300)
     shoot(viewer, "accepted.png")
     viewer.close()
+
+
+def scribbles_pictures() -> None:
+    """Strokes on a heart, what a network learns from them, and strokes from elsewhere."""
+    from napari_weakseg.demo import copy_samples
+    from napari_weakseg.io.nifti import write_mask
+    from napari_weakseg.samples import HEART
+
+    folder = Path(tempfile.mkdtemp())
+    copy_samples(folder)
+    case = read_sample(HEART)
+    assert case.scribbles is not None
+    viewer = napari.Viewer(show=True)
+    viewer.open_sample("napari-weakseg", HEART)
+    panel = dock(viewer, "Scribbles (adversarial gates)", 380)
+    for value, name in ((1, "right ventricle"), (2, "muscle"), (3, "left ventricle")):
+        if value > 1:
+            panel.add_structure()
+        panel._rename(value, name)
+    for code in (1, 2, 3, 255):
+        scribble(panel, case.scribbles.labels, code)
+    show_middle(viewer, panel, case.scribbles.labels)
+    shoot(viewer, "scribbles_strokes.png")
+    panel.read_masks(str(folder / "unpaired_hearts"))
+    wait_for(lambda: panel.desk.masks)
+    for knob, value in HEART_RECIPE.items():
+        panel.form.container[knob].value = value
+    panel.runs.refine()
+    wait_for(lambda: panel.runs.news is not None and panel.runs.news.share > 0.6, 3600)
+    shoot(viewer, "scribbles_refining.png")
+    wait_for(lambda: panel.runs.idle, 3600)
+    panel.view.maps_box.click()
+    for name in ("1/1", "1/4", "1/8"):
+        viewer.layers[f"{HEART} attention {name}"].visible = False
+    for name in ("mask of strokes", "scribbles"):
+        viewer.layers[f"{HEART} {name}"].visible = False
+    shoot(viewer, "scribbles_attention.png")
+    panel.view.maps_box.click()
+    foreign = np.full(case.volume.shape, 4, dtype=np.uint8)
+    marked = case.scribbles.labels > 0
+    foreign[marked] = np.where(case.scribbles.labels[marked] == 255, 0, case.scribbles.labels[marked])
+    write_mask(case.volume.with_array(foreign), folder / "drawn_elsewhere.nii.gz")
+    panel.open_strokes(str(folder / "drawn_elsewhere.nii.gz"))
+    wait_for(lambda: panel.view.codes.question is not None)
+    QTest.qWait(500)
+    shoot(viewer, "scribbles_codes.png")
+    viewer.close()
+
+
+HEART_RECIPE = {"max_seconds": 3600.0, "steps": 300, "preview_seconds": 20.0}
+
+
+def scribble(panel: Any, codes: np.ndarray, code: int) -> None:
+    """Draw one structure's strokes and wait for the mask."""
+    panel.brush(code)
+    layer = panel.desk.own.find("scribbles")
+    where = panel.desk.own.grid.points_to_layer(np.argwhere(codes == code)).astype(int)
+    thick = np.unique((where[:, None] + np.array([(0, 0, 0), (0, 0, 1), (0, 1, 0)])).reshape(-1, 3), axis=0)
+    free = layer.data[tuple(thick.T)] == 0
+    with layer.block_history():
+        layer.data_setitem(tuple(thick[free].T), code)
+    QTest.qWait(100)
+    wait_for(lambda: panel.runs.idle, 600)
+
+
+def show_middle(viewer: napari.Viewer, panel: Any, codes: np.ndarray) -> None:
+    """The marked slice that is nearest to the middle, enlarged."""
+    slices = np.flatnonzero(codes.any(axis=(0, 1)))
+    middle = (np.array(codes.shape) - 1) / 2
+    middle[2] = slices[np.abs(slices - middle[2]).argmin()]
+    panel.desk.own.jump(middle)
+    viewer.reset_view()
+    viewer.scene.camera.zoom *= 1.15
+    QTest.qWait(300)
 
 
 def correct(viewer: napari.Viewer, panel: object, six: np.ndarray) -> None:

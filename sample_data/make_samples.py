@@ -1,8 +1,8 @@
-"""Make the sample volumes that ship with napari-weakseg: a brain-like MRI, an abdomen-like CT, and a small cohort of heads.
+"""Make the sample volumes that ship with napari-weakseg: brain MRI, abdominal CT, heart MRI, and a small cohort of heads.
 
 Nobody was scanned: all are drawn from signed distances and band-limited noise (`shapes.py`, `brain.py`,
-`abdomen.py`, `cohort.py`), with numpy and scipy alone. Everything random comes from `SEED`, so the same versions make the same
-voxels::
+`abdomen.py`, `heart.py`, `cohort.py`), with numpy and scipy alone. Everything random comes from `SEED`, so the same versions
+make the same voxels::
 
     python sample_data/make_samples.py            # writes into src/napari_weakseg/samples
     python sample_data/make_samples.py --check    # compares with the files that are there, writes nothing
@@ -24,9 +24,11 @@ import numpy as np
 from abdomen import make_abdomen
 from brain import make_brain
 from cohort import TESTING, TRAINING, make_case
+from heart import make_heart, make_other_mask
 from scipy import ndimage
 
 from napari_weakseg.arrays.extreme_points import simulate_points
+from napari_weakseg.arrays.simulated_scribbles import simulate_scribbles
 from napari_weakseg.io.cohort import write_cohort as write_cohort_file
 from napari_weakseg.prompts import BACKGROUND_STROKE, ExtremePoints, Structure
 
@@ -42,6 +44,7 @@ STRUCTURES = {
 }
 COHORT = "brain_cohort"
 MAKERS = {"brain_mri": make_brain, "abdomen_ct": make_abdomen}
+HEART, OTHERS, OTHER_HEARTS = "heart_mri", "unpaired_hearts", 12
 
 
 def make(name: str) -> dict[str, Any]:
@@ -195,6 +198,31 @@ def check(name: str, parts: dict[str, Any], folder: Path) -> list[str]:
     return different
 
 
+def make_hearts() -> dict[str, tuple[NDArray[Any], NDArray[np.float64]]]:
+    """The heart to draw on, with strokes on every third of its slices, and masks of others: array and affine by file."""
+    image, mask, affine = make_heart(SEED)
+    strokes = simulate_scribbles(mask, every=3, seed=SEED, border=False)
+    made = {HEART: image, f"{HEART}_mask": mask, f"{HEART}_scribbles": strokes}
+    others = {f"{OTHERS}/mask_{n:02d}": make_other_mask(n, SEED) for n in range(1, OTHER_HEARTS + 1)}
+    return {name: (array, affine) for name, array in made.items()} | others
+
+
+def write_hearts(files: dict[str, tuple[NDArray[Any], NDArray[np.float64]]], folder: Path) -> None:
+    """All of `make_hearts`."""
+    (folder / OTHERS).mkdir(exist_ok=True)
+    for name, (array, affine) in files.items():
+        write_image(array, affine, folder / f"{name}.nii.gz")
+
+
+def check_hearts(files: dict[str, tuple[NDArray[Any], NDArray[np.float64]]], folder: Path) -> list[str]:
+    """The files whose voxels differ from those in `folder`."""
+    return [
+        name
+        for name, (array, _) in files.items()
+        if voxel_hash(np.asanyarray(nib.load(folder / f"{name}.nii.gz").dataobj)) != voxel_hash(array)
+    ]
+
+
 def draw_sheet(samples: dict[str, dict[str, Any]], path: Path) -> None:
     """A contact sheet: axial slices of both, with mask borders and strokes."""
     import matplotlib
@@ -228,16 +256,19 @@ def main() -> int:
     """Make both samples, write or compare them; exit code 1 where something differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with the shipped files, write nothing")
-    parser.add_argument("--only", choices=[*sorted(MAKERS), COHORT], help="one sample alone (no contact sheet)")
+    parser.add_argument("--only", choices=[*sorted(MAKERS), COHORT, HEART], help="one sample alone (no contact sheet)")
     parser.add_argument("--folder", type=Path, default=SHIPPED, help="where the files lie (default: the package's samples)")
     options = parser.parse_args()
-    names = [options.only] if options.only else [*MAKERS, COHORT]
-    samples = {name: make(name) for name in names if name != COHORT}
+    names = [options.only] if options.only else [*MAKERS, COHORT, HEART]
+    samples = {name: make(name) for name in names if name in MAKERS}
     cases = make_cohort() if COHORT in names else {}
+    hearts = make_hearts() if HEART in names else {}
     if options.check:
         different = {name: check(name, parts, options.folder) for name, parts in samples.items()}
         if cases:
             different[COHORT] = check_cohort(cases, options.folder / COHORT)
+        if hearts:
+            different[HEART] = check_hearts(hearts, options.folder)
         for name, found in different.items():
             print(f"{name}: {'same as shipped' if not found else 'differs in ' + ', '.join(found)}")
         return 1 if any(different.values()) else 0
@@ -247,6 +278,9 @@ def main() -> int:
     if cases:
         write_cohort(cases, options.folder / COHORT)
         print(f"{COHORT}: {len(cases)} cases, {sum(parts['mask'].any() for parts in cases.values())} with a lesion")
+    if hearts:
+        write_hearts(hearts, options.folder)
+        print(f"{HEART}: {hearts[HEART][0].shape}, and {OTHER_HEARTS} masks of others")
     if not options.only:
         draw_sheet(samples, HERE / "contact_sheet.png")
     return 0

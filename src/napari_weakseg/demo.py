@@ -116,10 +116,12 @@ def copy_samples(folder: Path) -> list[Path]:
     DataError
         A file of that name and other content is there, or the folder cannot be written.
     """
-    from .samples import COHORT, cohort_files, list_samples, sample_path
+    from .samples import COHORT, HEART, OTHERS, cohort_files, list_samples, sample_path, unpaired_hearts
 
     sources = [sample_path(name, part) for name in list_samples() for part in ("image", "mask", "points", "scribbles")]
+    sources += [sample_path(HEART, part) for part in ("image", "mask", "scribbles")]
     contents = {folder / source.name: source.read_bytes() for source in sources}
+    contents |= {folder / OTHERS / source.name: source.read_bytes() for source in unpaired_hearts()}
     contents |= {folder / COHORT / source.name: source.read_bytes() for source in cohort_files()}
     return _copied(contents)
 

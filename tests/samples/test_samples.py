@@ -10,8 +10,18 @@ from scipy import ndimage
 
 from napari_weakseg.errors import DataError
 from napari_weakseg.io.cohort import check_cohort, read_cohort
+from napari_weakseg.io.nifti import read_mask
 from napari_weakseg.prompts import BACKGROUND_STROKE
-from napari_weakseg.samples import COHORT, TITLES, cohort_files, list_samples, read_sample, sample_path
+from napari_weakseg.samples import (
+    COHORT,
+    HEART,
+    TITLES,
+    cohort_files,
+    list_samples,
+    read_sample,
+    sample_path,
+    unpaired_hearts,
+)
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("image", "mask", "points", "scribbles")
@@ -26,7 +36,31 @@ def case(request):
 def test_everything_together_is_under_five_megabytes():
     sheets = list((ROOT / "sample_data").glob("*"))
     files = [sample_path(name, part) for name in list_samples() for part in PARTS] + [path for path in sheets if path.is_file()]
-    assert sum(path.stat().st_size for path in (*files, *cohort_files())) < 5e6
+    files += [sample_path(HEART, part) for part in PARTS if part != "points"]
+    assert sum(path.stat().st_size for path in (*files, *cohort_files(), *unpaired_hearts())) < 5e6
+
+
+def test_the_heart_has_three_structures_strokes_and_masks_of_others():
+    case = read_sample(HEART)
+    mask, strokes = case.reference.array, case.scribbles.labels
+    assert [structure.name for structure in case.structures] == ["right ventricle", "muscle", "left ventricle"]
+    assert case.volume.notes == ()
+    assert case.volume.spacing == pytest.approx((1.5, 1.5, 8))
+    assert not mask[:, :, -1].any()  # above the valves
+    for value in (1, 2, 3):
+        assert ndimage.label(mask == value)[1] == 1
+        assert (mask[strokes == value] == value).all()
+    assert (mask[strokes == BACKGROUND_STROKE] == 0).all()
+    assert 1 < (strokes > 0).any(axis=(0, 1)).sum() < 5
+    left, muscle = (np.median(case.volume.array[mask == value]) for value in (3, 2))
+    assert left > 1.5 * muscle
+    others = [read_mask(path) for path in unpaired_hearts()]
+    assert len(others) == 12
+    assert all(set(np.unique(other.array)) == {0, 1, 2, 3} for other in others)
+    sizes = [int((other.array == 3).sum()) for other in others]
+    assert max(sizes) > 1.5 * min(sizes)
+    with pytest.raises(DataError, match="has no 'points'"):
+        sample_path(HEART, "points")
 
 
 def test_the_cohort_can_be_used_as_it_is():
@@ -113,7 +147,7 @@ def test_a_name_that_does_not_exist_is_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", (*list_samples(), COHORT))
+@pytest.mark.parametrize("name", (*list_samples(), COHORT, HEART))
 def test_the_script_makes_the_shipped_voxels(name):
     """To the bit with the versions that made them: see sample_data/README.md."""
     run = subprocess.run(
