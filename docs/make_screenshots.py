@@ -198,7 +198,7 @@ def scribbles_pictures() -> None:
     viewer.close()
 
 
-HEART_RECIPE = {"max_seconds": 3600.0, "steps": 300, "preview_seconds": 20.0}
+HEART_RECIPE = {"max_seconds": 3600.0, "steps": 60, "preview_seconds": 20.0}
 
 
 def scribble(panel: Any, codes: np.ndarray, code: int) -> None:

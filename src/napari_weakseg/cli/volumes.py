@@ -13,7 +13,7 @@ from .runs import evaluate_run
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ..console import Screen
     from ..method import Preview, Result, Step
@@ -166,19 +166,12 @@ def _segment(options: argparse.Namespace, screen: Screen) -> None:
     _report(screen, result, options.output, reference)
 
 
-def _unpaired_masks(options: argparse.Namespace) -> list[Volume]:
-    """The masks of a folder, by name; an empty list where none is named."""
-    from ..io.nifti import read_mask
+def _unpaired_masks(options: argparse.Namespace) -> Sequence[Volume]:
+    """The masks of a folder, by name; none where no folder is named."""
+    from ..io.unpaired_masks import read_unpaired_masks
 
     folder = options.unpaired_masks
-    if folder is None:
-        return []
-    if not folder.is_dir():
-        raise DataError(f"{folder.name} is no folder; give the one that holds the masks of other patients.")
-    paths = sorted(path for path in folder.iterdir() if path.name.endswith((".nii.gz", ".nii")))
-    if not paths:
-        raise DataError(f"the folder {folder.name} holds no NIfTI file; give the one with the masks of other patients.")
-    return [read_mask(path, **answers(options, "prefer", "units")) for path in paths]
+    return () if folder is None else read_unpaired_masks(folder, **answers(options, "prefer", "units"))
 
 
 def _report(screen: Screen, result: Result, output: Path, reference: Volume | None) -> None:

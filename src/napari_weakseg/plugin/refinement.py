@@ -187,8 +187,10 @@ def first_steps(job: ScribbleJob) -> Generator[News | None, None, Proposal]:
 
 def _driven(job: ScribbleJob, kept: Kept | None) -> Generator[Step, None, Result]:
     from ..api import steps
+    from ..methods import get_method
 
-    return steps(job.case, method=job.method, recipe=job.recipe, checkpoints=kept, unpaired_masks=job.masks)
+    masks = job.masks if get_method(job.method).card.learns_masks else ()
+    return steps(job.case, method=job.method, recipe=job.recipe, checkpoints=kept, unpaired_masks=masks)
 
 
 def told(job: ScribbleJob, step: Step, elapsed: float, *, shows: bool = True) -> News:

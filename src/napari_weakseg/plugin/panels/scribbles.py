@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import WeaksegError
+from ...io.unpaired_masks import read_unpaired_masks
 from ...methods import get_method, list_methods
 from ..companions import other_channels
 from ..form import RecipeForm
@@ -15,6 +16,7 @@ from ..report import (
     doubt_words,
     expected_line,
     mask_line,
+    masks_line,
     measures,
     news_line,
     record_text,
@@ -22,7 +24,6 @@ from ..report import (
 )
 from ..scribble_runs import ScribbleRuns
 from ..scribble_session import ScribbleJob
-from ..unpaired import masks_line, read_masks
 from ..workers import in_background
 from .parts import set_choices
 from .scribbles_view import KEYS, View
@@ -127,7 +128,7 @@ class ScribblesPanel(StrokePanel):
     def read_masks(self, folder: str) -> None:
         """Read the masks of other patients in the background."""
         self.say("reading masks…")
-        in_background(lambda: read_masks(folder), partial(self._masks_read, folder), self.failed)
+        in_background(lambda: read_unpaired_masks(folder), partial(self._masks_read, folder), self.failed)
 
     def _masks_read(self, folder: str, masks: tuple[Volume, ...]) -> None:
         self.desk.masks, self._folder = masks, Path(folder).name
