@@ -30,8 +30,8 @@ def stored(image, unlabelled, background):
 
 @pytest.mark.parametrize(("text", "unlabelled", "background"), [
     ("background=0,unlabelled=4", 4, 0),  # ACDC, MSCMR
-    ("unlabelled=255", 255, None),  # Prostatex
-    ("unlabelled=255,background=0", 255, 0),
+    ("unlabelled=255", 255, None),
+    ("unlabelled=255,background=0", 255, 0),  # Prostatex
 ])  # fmt: skip
 def test_stated_codes_become_ours(image, tmp_path, text, unlabelled, background):
     theirs, ours = stored(image, unlabelled, background)

@@ -229,8 +229,20 @@ def test_a_folder_with_several_people_s_strokes(tmp_path):
         save(tmp_path / "a" / f"scribble_{who}.nii.gz", scribble())
     data, notes = guess_cohort(tmp_path, codes={"background": 0, "unlabelled": 4})
     assert data["training"][0]["scribble"] == ["a/scribble_anna.nii.gz", "a/scribble_ben.nii.gz"]
-    assert any("2 files of scribbles" in note and "joined" in note for note in notes)
+    assert any("1 case has several files of scribbles" in note and "joined" in note for note in notes)
     assert faults_of(tmp_path, data) == ()
+
+
+def test_several_people_s_strokes_among_all_cases_in_one_folder(tmp_path):
+    for number, case in enumerate(("brain_1", "brain_2")):
+        save(tmp_path / f"{case}_flair.nii.gz", image(number))
+        for who in ("anna", "ben"):
+            save(tmp_path / f"{case}_scribble_{who}.nii.gz", scribble())
+    save(tmp_path / "brain_3_scribble_anna.nii.gz", scribble())
+    data, notes = guess_cohort(tmp_path, codes={"background": 0, "unlabelled": 4})
+    assert [case["id"] for case in data["training"]] == ["brain_1", "brain_2"]
+    assert data["training"][1]["scribble"] == ["brain_2_scribble_anna.nii.gz", "brain_2_scribble_ben.nii.gz"]
+    assert any("1 file of strokes or points belongs to no image" in note and "brain_3" in note for note in notes)
 
 
 def test_the_fingerprint_follows_every_source_and_its_codes(desk):

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from napari_weakseg.api import train
 from napari_weakseg.arrays.pairing import Drawn
@@ -19,6 +20,7 @@ from napari_weakseg.io.scribbles import write_scribbles
 from napari_weakseg.methods import new_recipe
 from napari_weakseg.prompts import Scribbles
 from napari_weakseg.training.partial_losses import IGNORE
+from napari_weakseg.training.slice_batches import SliceBatches
 from napari_weakseg.training.slice_material import gather
 from toy_cohort import STRUCTURES, toy_case, toy_masks
 
@@ -83,6 +85,8 @@ def test_each_kind_of_marks_becomes_the_supervision_that_it_is(folder):
     assert 0.01 < (strokes != IGNORE).mean() < 0.3
     np.testing.assert_array_equal(full, np.moveaxis(toy_case(1).reference.array, 2, 0))
     assert (unmarked == IGNORE).all()
+    batches = SliceBatches(material.stacks, material.masks, material.classes, recipe_of(), torch.device("cpu"))
+    assert {n for n, _ in batches.marked} == {0, 1} and {n for n, _ in batches.any} == {0, 1, 2}  # the game sees them all
     assert any("1 of 3 cases have no strokes" in note for note in material.notes)
 
 

@@ -80,6 +80,9 @@ def guess_cohort(
     if layout.ignored:
         files = _counted(layout.ignored, "file with the name of a result was", "files with names of results were")
         notes.append(f"{files} left out (heatmap, probability, prediction).")
+    if layout.strays:
+        files = _counted(len(layout.strays), "file of strokes or points belongs", "files of strokes or points belong")
+        notes.append(f"{files} to no image by name ({few(shown(path) for path in layout.strays)}) and were left out.")
     channels, kept = _channels(layout, notes)
     tables = _Tables(layout.tables, [case.id for case in kept], class_column, notes)
     patients = layout.patients or _patients(kept, tables, notes)
@@ -292,8 +295,6 @@ def _entry(
             entry[key] = _relative(paths[0], base)
         elif paths and key == "scribble":
             entry[key] = [_relative(path, base) for path in paths]
-            names = few([shown(path) for path in paths])
-            notes.append(f"{case.id} has {len(paths)} files of scribbles ({names}): they are joined, as of several people.")
         elif paths:
             notes.append(
                 f"{case.id} has {len(paths)} files that may be its {key} ({few([shown(path) for path in paths])}): name one."
@@ -309,6 +310,11 @@ def _tell_rest(cases: list[FoundCase], data: dict[str, Any], tables: _Tables, no
         if count:
             only = ", which is read for evaluation only" if key == "masks" and not any(case.full_mask for case in cases) else ""
             notes.append(f"{_counted(count, 'case has', 'cases have')} {words}{only}.")
+    several = [case for case in cases if len(case.scribbles) > 1]
+    if several:
+        names = few(shown(path) for path in several[0].scribbles)
+        whose = f"{_counted(len(several), 'case has', 'cases have')} several files of scribbles, for example {several[0].id}"
+        notes.append(f"{whose} ({names}): they are joined, as of several people.")
     if data["unpaired_masks"]:
         masks = _counted(len(data["unpaired_masks"]), "mask belongs", "masks belong")
         notes.append(f"{masks} to no image: see unpaired_masks.")

@@ -71,6 +71,8 @@ class Layout:
         An nnU-Net or decathlon ``dataset.json``.
     foldered : bool
         Whether each case has a folder of its own.
+    strays : list of Path
+        Strokes and points of no image.
     ignored : int
         Files with names of results.
     codes, patients, slice_axis, looks
@@ -82,6 +84,7 @@ class Layout:
     tables: list[Path] = field(default_factory=list)
     dataset: Path | None = None
     foldered: bool = False
+    strays: list[Path] = field(default_factory=list)
     ignored: int = 0
     codes: dict[str, Any] | None = None
     patients: dict[str, str] = field(default_factory=dict)
@@ -106,6 +109,7 @@ def layout_of(folder: Path) -> Layout:
             images_in.setdefault(_owner(path, folder), []).append(path)
     marks = [path for path in files if _role(path, folder) in ("mask", "scribble", "points")]
     marked = {_case_name(path, _role(path, folder)) for path in marks}
+    imaged = {_case_name(path, "image", marked) for paths in images_in.values() for path in paths}
     for path in files:
         role = _role(path, folder)
         if role == "table":
@@ -120,7 +124,9 @@ def layout_of(folder: Path) -> Layout:
             owner = _owner(path, folder)
             own_folder = _is_case_folder(owner, folder, images_in)
             layout.foldered |= own_folder
-            name = _folder_name(owner, folder) if own_folder else _case_name(path, role, marked)
+            name = (
+                _folder_name(owner, folder) if own_folder else _case_name(path, role, imaged if role == "scribble" else marked)
+            )
             case = found.setdefault((_part(path, folder), name), FoundCase(name, _part(path, folder)))
             if role == "image":
                 channel = _channel(path, _words(name))
@@ -132,6 +138,7 @@ def layout_of(folder: Path) -> Layout:
             layout.cases.append(case)
         else:
             layout.unpaired_masks += case.masks
+            layout.strays += [*case.scribbles, *case.points]
     if not layout.cases:
         raise DataError(f"{shown(folder)} holds no image with a .nii or .nii.gz name; choose the folder of the images.")
     unique_ids(layout.cases)
@@ -213,12 +220,15 @@ def _folder_name(place: Path, folder: Path) -> str:
     return "_".join(names)
 
 
-def _case_name(path: Path, role: str, marked: Container[str] = ()) -> str:
-    """The name without the words that say what the file is; `marked` are the cases that marks name."""
+def _case_name(path: Path, role: str, named: Container[str] = ()) -> str:
+    """The name without the words that say what the file is; `named` are the cases that marks, or for strokes images, name."""
     name = _stem(path)
     if role != "image" or _words(name)[-1:] == ["image"]:
         words = _ROLE_WORDS.get(role, set()) | {"image"}
         kept = [word for word in re.split(r"([_\-. ]+)", name) if word]
+        said = next((place for place, word in enumerate(kept) if word.lower() in words), 0)
+        if role == "scribble" and "".join(kept[: max(0, said - 1)]) in named:  # what follows says whose strokes they are
+            return "".join(kept[: said - 1])
         while len(kept) > 1 and kept[-1].lower() in words:
             kept = kept[:-2]
         while len(kept) > 1 and kept[0].lower() in words:
@@ -227,7 +237,7 @@ def _case_name(path: Path, role: str, marked: Container[str] = ()) -> str:
     head, _, tail = name.rpartition("_")
     # four digits are nnU-Net's channel numbers in its own folders; anywhere else they may number the cases
     is_sequence = _SEQUENCES.fullmatch(tail) and (not tail.isdigit() or path.parent.name.lower().startswith("images"))
-    return head if head and is_sequence and name not in marked else name
+    return head if head and is_sequence and name not in named else name
 
 
 def _channel(path: Path, case: list[str]) -> str:

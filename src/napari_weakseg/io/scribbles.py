@@ -50,7 +50,7 @@ def read_scribbles(
     structures : sequence of Structure
         Structures known from elsewhere, for their names.
     codes : (background, unlabelled)
-        What the file calls background strokes and voxels without a stroke: (0, 4) in ACDC and MSCMR, (None, 255) in
+        What the file calls background strokes and voxels without a stroke: (0, 4) in ACDC and MSCMR, (0, 255) in
         Prostatex. Never guessed; without it our own codes are meant.
     **answers : str
         ``prefer`` and ``units``, as for `read_mask`.
