@@ -53,7 +53,18 @@ def test_without_codes_or_with_wrong_ones_a_file_from_elsewhere_is_refused(image
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0,4", "background=0,background=4", "background=x", "unlabelled=4,background=4", "ignore=4"]
+    "text",
+    [
+        "",
+        "0,4",
+        "background=0,background=4",
+        "background=x",
+        "background=--5",
+        "background=²",
+        f"background={'9' * 5000}",
+        "unlabelled=4,background=4",
+        "ignore=4",
+    ],
 )
 def test_codes_that_say_nothing_are_refused(text):
     with pytest.raises(PromptError):

@@ -8,9 +8,9 @@ import random
 
 import pytest
 
-from cohorts import make_cohort
+from cohorts import image, make_cohort, mask, save
 from napari_weakseg.errors import WeaksegError
-from napari_weakseg.io.cohort import check_cohort, read_cohort
+from napari_weakseg.io.cohort import check_cohort, guess_cohort, read_cohort
 from napari_weakseg.io.cohort_file import parse_cohort
 
 ODD = [
@@ -33,6 +33,8 @@ ODD = [
     [None],
     ["x", 1],
     "é" * 300,
+    "²",
+    "9" * 5000,
 ]
 
 
@@ -61,8 +63,12 @@ def _spoil(data, rng):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_spoilt_cohort_files_are_refused_in_a_sentence(tmp_path, seed):
-    data = make_cohort(tmp_path, cases=2)
+    data = make_cohort(tmp_path, cases=3)
     (tmp_path / "labels.csv").write_text("case,class\ncase_0,lesion\n")
+    codes = {"background": 0, "unlabelled": 4, "structures": {"lesion": 1}, "dense": True}
+    data["training"][0] |= {"scribble": ["case_0/scribble.nii.gz", "case_1/scribble.nii.gz"], "scribble_codes": [codes, None]}
+    data["training"][1] |= {"scribble": None, "marks": "mask"}
+    data["unpaired_masks"].append({"mask": "others/mask_01.nii.gz", "patient": "p9"})
     rng = random.Random(seed)
     for _ in range(300):
         spoilt = copy.deepcopy(data)
@@ -84,6 +90,35 @@ def test_spoilt_cohort_files_are_checked_to_their_end(tmp_path):
         if not faults:
             cohort = read_cohort(tmp_path / "cohort.json", references=True)
             assert [case.id for case in cohort.training]
+
+
+def test_spoilt_datasets_of_nnu_net_are_understood_or_refused_in_a_sentence(tmp_path):
+    save(tmp_path / "imagesTr" / "a_0000.nii.gz", image(0))
+    save(tmp_path / "labelsTr" / "a.nii.gz", mask())
+    kept = {
+        "patients": {"a": "p1"},
+        "validation": ["a"],
+        "slice_axis": 1,
+        "structures": [{"name": "lesion", "colour": "#112233"}],
+    }
+    data = {
+        "channel_names": {"0": "T2"},
+        "labels": {"background": 0, "lesion": 1, "rest": [1, 2], "ignore": 2},
+        "numTraining": 1,
+        "file_ending": ".nii.gz",
+        "weakseg": kept,
+    }
+    rng = random.Random(3)
+    for _ in range(150):
+        spoilt = copy.deepcopy(data)
+        _spoil(spoilt, rng)
+        (tmp_path / "dataset.json").write_text(json.dumps(spoilt))
+        try:
+            found, _ = guess_cohort(tmp_path)
+        except WeaksegError as refused:
+            assert len(str(refused).split()) < 50
+        else:
+            parse_cohort(json.loads(json.dumps(found)), tmp_path / "cohort.json")
 
 
 def test_a_damaged_file_is_told_with_its_case(tmp_path):

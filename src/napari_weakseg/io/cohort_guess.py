@@ -203,7 +203,7 @@ class _Tables:
         incomplete = 0
         for case, lines in rows.items():
             if counted:
-                lines = sorted(lines, key=lambda line: int(line[counted]) if line[counted].isdigit() else -1)
+                lines = sorted(lines, key=lambda line: int(line[counted]) if re.fullmatch("[0-9]{1,9}", line[counted]) else -1)
                 whole = [line[counted] for line in lines] == [str(number) for number in range(len(lines))]
             else:
                 whole = len(lines) == 1

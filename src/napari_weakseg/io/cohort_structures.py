@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 5_000_000
 """A larger ``dataset.json`` is not read."""
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 FILES_READ = 25
 """So many masks and stroke files are opened to see which values they hold."""
@@ -68,9 +71,9 @@ def _dataset_labels(layout: Layout) -> dict[int, str]:
     names: dict[int, str] = {}
     for one, other in labels.items() if isinstance(labels, dict) else ():
         name, value = (
-            (other, one) if str(one).isdigit() else (one, other)
+            (other, one) if _NUMBER.fullmatch(str(one)) else (one, other)
         )  # decathlon writes value: name, nnU-Net v2 name: value
-        if str(value).isdigit() and isinstance(name, str):
+        if _NUMBER.fullmatch(str(value)) and isinstance(name, str):
             names[int(value)] = name
     return names
 

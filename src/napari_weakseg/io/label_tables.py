@@ -115,7 +115,7 @@ def class_index(value: str | int, classes: tuple[str, ...], where: str) -> int:
     if isinstance(value, str):
         if value in classes:
             return classes.index(value)
-        if value.isascii() and value.isdigit():
+        if value.isascii() and value.isdigit() and len(value) < 10:
             value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < len(classes):
         text = value[:40] if isinstance(value, str) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,8 +126,9 @@ def parse_codes(text: str) -> Codes:
     codes: dict[str, int] = {}
     for part in text.split(","):
         word, _, value = part.partition("=")
-        if word.strip() not in ("background", "unlabelled") or word.strip() in codes or not value.strip().lstrip("-").isdigit():
-            raise PromptError(f"{text!r} is not of the form background=0,unlabelled=4; state the two codes of the strokes.")
+        known = word.strip() in ("background", "unlabelled") and word.strip() not in codes
+        if not known or not re.fullmatch("-?[0-9]{1,9}", value.strip()):
+            raise PromptError(f"{text!r:.60} is not of the form background=0,unlabelled=4; state the two codes of the strokes.")
         codes[word.strip()] = int(value)
     if len(set(codes.values())) < len(codes):
         raise PromptError("background and unlabelled have the same code; a value means one thing.")
