@@ -156,10 +156,10 @@ def train(path: Path, run: Path, row: Row, minutes: float, changes: dict[str, st
     }
 
 
-def score(path: Path, run: Path) -> dict[str, Any]:
+def score(path: Path, run: Path, part: str = "testing") -> dict[str, Any]:
     """Dice and HD95 of every testing case."""
     began = time.monotonic()
-    report = ws.evaluate(run, read_cohort(path, references=True), part="testing")
+    report = ws.evaluate(run, read_cohort(path, references=True), part=part)
     return {"cases": report["cases"], "summary": report["summary"], "evaluation_seconds": time.monotonic() - began}
 
 

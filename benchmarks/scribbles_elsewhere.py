@@ -136,7 +136,7 @@ def main() -> None:
     if options.acdc:
         path = acdc_to_mscmr(options.data, options.keep / "acdc_to_mscmr")
         for name in options.only:
-            keep(options.output, "acdc_to_mscmr", name, score(path, options.acdc / f"run_{name}"))
+            keep(options.output, "acdc_to_mscmr", name, score(path, options.acdc / f"run_{name}", "new"))
 
 
 def keep(output: Path, kind: str, name: str, figures: dict[str, Any]) -> None:
