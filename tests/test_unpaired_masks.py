@@ -57,7 +57,7 @@ def test_they_reach_the_method_and_the_record_and_a_replay_needs_them(marked, ma
     again = api.replay(result.record, volume, unpaired_masks=masks[::-1])
     assert again.mask.sha256 == result.mask.sha256
     assert again.record["unpaired_masks"] == result.record["unpaired_masks"]
-    with pytest.raises(DataError, match="1 of the 2 unpaired masks"):
+    with pytest.raises(DataError, match="1 of the 2 recorded unpaired masks"):
         api.replay(result.record, volume, unpaired_masks=masks[:1])
 
 
@@ -94,7 +94,7 @@ def test_a_folder_of_them_on_the_command_line(marked, masks, tmp_path, monkeypat
     replay = ["replay", "record.json", "image.nii.gz", "-o", "again.nii.gz"]
     capsys.readouterr()
     assert main(replay) == 2
-    assert "2 of the 2 unpaired masks" in capsys.readouterr().err
+    assert "2 of the 2 recorded unpaired masks" in capsys.readouterr().err
     assert main([*replay, "--unpaired-masks", "others"]) == 0
     assert "the same mask as recorded" in capsys.readouterr().out
 

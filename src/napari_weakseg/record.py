@@ -111,7 +111,7 @@ def recorded_masks(recorded: Sequence[Mapping[str, Any]], given: Sequence[Volume
     masks = [known.get(str(one.get("sha256"))) for one in recorded]
     if missing := masks.count(None):
         raise DataError(
-            f"{missing} of the {len(masks)} unpaired masks that the record names are not among those given; give the same folder."
+            f"{missing} of the {len(masks)} recorded unpaired masks are not among those given; give the same folder."
         )
     return [mask for mask in masks if mask is not None]
 

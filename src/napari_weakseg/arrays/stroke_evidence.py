@@ -4,11 +4,11 @@ Per class c, the background included, on a working grid of at most `LARGEST` vox
 
 1. *Distance*: :math:`-\log(1 + d_c)`, d the distance to the nearest stroke of c in voxels of the finest axis.
 2. *Walk*: :math:`\log p_c` of a random walker (`random_walker`) from all strokes, in voxel units.
-3. *Flood*: the logarithm of a blurred watershed of the gradient magnitude from all strokes, slice by slice where slices are thick.
-4. *Look*: how far the intensity is from that of the nearest stroke of c, and the log-density of a normal distribution
-   whose mean and variance are those of the strokes of c round about.
-5. *Absence*: where slices are thick, people draw slice by slice: a slice with strokes on the background and on a structure, but not on c,
-   probably holds no c.
+3. *Flood*: the logarithm of a blurred watershed of the gradient magnitude from all strokes; where slices are thick, in each
+   slice by itself.
+4. *Look*: the log-density of the intensity under a normal distribution with mean and variance of the strokes of c round about.
+5. *Absence*: where slices are thick, people draw slice by slice. A slice with strokes on the background and on a structure, but
+   not on c, probably holds no c.
 
 They are added with the weights `WEIGHTS`, chosen once on development volumes; a softmax makes probabilities of the sums.
 """
@@ -21,6 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..prompts import BACKGROUND_STROKE
+from .background_contours import outside_background_contours
 from .intensity import averaged, interpolated, scaled_intensity
 from .random_walker import FREE, random_walker
 
@@ -89,19 +90,14 @@ def stroke_evidence(
     """Each kind of evidence (1 + C, ...) on the working grid, and by how much that is coarser; arguments as `stroke_logits`."""
     factors = _factors(image.shape, spacing)
     picture = averaged(scaled_intensity(image), factors)
-    classes = _classes(strokes, values, factors, image.shape)
+    classes = _classes(strokes, values, factors, spacing)
     steps = np.asarray(spacing, dtype=np.float64) * factors
     steps /= steps.min()
     fine = ndimage.gaussian_filter(picture, 0.7 / steps)
-    distance, nearest = [], []
-    for index in range(len(values) + 1):
-        near, unlike = _nearest(fine, classes == index, steps)
-        distance.append(near)
-        nearest.append(unlike)
     background = np.zeros((len(values) + 1, *picture.shape), dtype=np.float32)
     background[0] = 1
     return {
-        "distance": np.stack(distance),
+        "distance": np.stack([_distance(classes == index, steps) for index in range(len(values) + 1)]),
         "walk": _walk(picture, classes, len(values)),
         "flood": _flood(picture, classes, steps, len(values)),
         "look": np.stack([_look(fine, classes == index, steps) for index in range(len(values) + 1)]),
@@ -121,14 +117,22 @@ def _factors(shape: tuple[int, ...], spacing: Sequence[float]) -> NDArray[np.int
 
 
 def _classes(
-    strokes: NDArray[np.uint8], values: Sequence[int], factors: NDArray[np.int64], shape: tuple[int, ...]
+    strokes: NDArray[np.uint8], values: Sequence[int], factors: NDArray[np.int64], spacing: Sequence[float]
 ) -> NDArray[np.int16]:
-    """Class of each marked voxel of the working grid, `FREE` elsewhere; a structure wins over the background in a block."""
+    """Class of each marked voxel of the working grid, `FREE` elsewhere; a structure wins over the background in a block.
+
+    What a closed background stroke leaves outside is background.
+    """
+    shape = strokes.shape
     order = np.full(256, FREE, dtype=np.int16)
     order[BACKGROUND_STROKE] = 0
     for index, value in enumerate(values):
         order[value] = index + 1
     fine = order[strokes]
+    axis = _slice_axis(np.asarray(spacing) / min(spacing))
+    if axis is not None:
+        turned = np.moveaxis(fine, axis, 0)  # a view
+        turned[outside_background_contours(turned == 0, turned > 0) & (turned == FREE)] = 0
     coarse = tuple(int(np.ceil(n / f)) for n, f in zip(shape, factors, strict=True))
     classes = np.full(coarse, FREE, dtype=np.int16)
     marked = np.argwhere(fine != FREE)
@@ -146,12 +150,11 @@ def _slice_axis(steps: NDArray[np.float64]) -> int | None:
     return int(thick[0]) if len(thick) == 1 else None
 
 
-def _nearest(picture: Maps, marks: NDArray[np.bool_], steps: NDArray[np.float64]) -> tuple[Maps, Maps]:
-    """Minus the logarithm of the distance to the nearest mark, and minus the difference to the intensity there."""
+def _distance(marks: NDArray[np.bool_], steps: NDArray[np.float64]) -> Maps:
+    """Minus the logarithm of the distance to the nearest mark."""
     if not marks.any():
-        return np.full(picture.shape, NO_STROKE, np.float32), np.zeros(picture.shape, np.float32)
-    distance, place = ndimage.distance_transform_edt(~marks, sampling=steps, return_indices=True)
-    return -np.log1p(distance).astype(np.float32), -np.abs(picture - picture[tuple(place)])
+        return np.full(marks.shape, NO_STROKE, np.float32)
+    return np.asarray(-np.log1p(ndimage.distance_transform_edt(~marks, sampling=steps)), dtype=np.float32)
 
 
 def _walk(picture: Maps, classes: NDArray[np.int16], structures: int) -> Maps:

@@ -112,11 +112,11 @@ class _Learner:
     def learn(self, batch: Batch) -> Mapping[str, float]:
         """One step on the marked windows; the others are not looked at."""
         from ..training.partial_losses import partial_cross_entropy_loss, weighted_partial_cross_entropy_loss
-        from ..training.slice_fit import descend
+        from ..training.slice_fit import descend, with_weak_labels
         from ..training.slice_inference import forward
 
         logits, _ = forward(self.segmentor, batch.images)
         loss_of = weighted_partial_cross_entropy_loss if self.recipe.balanced else partial_cross_entropy_loss
-        loss = loss_of(logits, batch.labels)
+        loss = with_weak_labels(loss_of(logits, batch.labels), logits, batch, self.recipe)
         descend(loss, self.optimisers["segmentor"])
         return {"cross-entropy": float(loss.detach())}

@@ -71,6 +71,18 @@ def weighted_partial_cross_entropy_loss(logits: Tensor, labels: Tensor) -> Tenso
     return (each * weights[flat.clamp(min=0)] * known).sum()
 
 
+def soft_cross_entropy_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    r"""Mean cross-entropy against probabilities, :math:`-\frac1n \sum_i \sum_c q_{ic} \log p_{ic}`, where there are some.
+
+    Parameters
+    ----------
+    logits, targets : Tensor, shape (B, K, ...)
+        Before the softmax; probabilities that sum to 1, or all 0 where nothing is known (padding).
+    """
+    total = -(targets * logits.log_softmax(1)).sum()
+    return total / (targets.sum(1) > 0).sum().clamp(min=1)
+
+
 def balanced_error(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Sums of 1 - p over the labelled voxels of each class, and how many these are; both of shape (K,).
 

@@ -39,6 +39,8 @@ class Batch:
         One-hot slices of unpaired masks, background first; they belong to no image of the batch.
     progress : float
         Share of the training that lies behind.
+    first : Tensor, shape (B, K, H, W), float32, or None
+        The first mask's probabilities on the marked windows, where it is learnt from; 0 in the padding.
     """
 
     images: torch.Tensor
@@ -46,6 +48,7 @@ class Batch:
     others: torch.Tensor
     masks: torch.Tensor | None
     progress: float = 1.0
+    first: torch.Tensor | None = None
 
 
 class SliceBatches:
@@ -83,9 +86,10 @@ class SliceBatches:
         rng = np.random.default_rng((recipe.seed, 1, step))
         marked = [self._window(self.stacks[n], s, rng) for n, s in self._turn(self.marked, 2, step)]
         others = [self._window(self.stacks[n], s, rng, labels=False) for n, s in self._turn(self.any, 3, step)]
-        images = self._changed(torch.stack([image for image, _ in marked]), rng)
-        labels = torch.stack([labels for _, labels in marked])
-        free = self._changed(torch.stack([image for image, _ in others]), rng)
+        images = self._changed(torch.stack([window[0] for window in marked]), rng)
+        labels = torch.stack([window[1] for window in marked])
+        first = [window[2] for window in marked if window[2] is not None]
+        free = self._changed(torch.stack([window[0] for window in others]), rng)
         masks = None
         if self.real:
             count = recipe.batch if recipe.dimensions == "2D" else recipe.batch * self.window[0]
@@ -94,7 +98,14 @@ class SliceBatches:
                 torch.stack(drawn).clamp(min=0).flatten(0, 1) if recipe.dimensions == "3D" else torch.stack(drawn).clamp(min=0)
             )
             masks = functional.one_hot(real, self.classes).movedim(-1, 1).float().to(self.device)
-        return Batch(images.to(self.device), labels.to(self.device), free.to(self.device), masks, step / recipe.steps)
+        return Batch(
+            images.to(self.device),
+            labels.to(self.device),
+            free.to(self.device),
+            masks,
+            step / recipe.steps,
+            torch.stack(first).to(self.device) if len(first) == len(marked) else None,
+        )
 
     def _turn(self, places: list[tuple[int, int]], stream: int, step: int, count: int | None = None) -> list[tuple[int, int]]:
         """The next places of a stream that goes through all of them in a new order each time."""
@@ -107,8 +118,8 @@ class SliceBatches:
 
     def _window(
         self, stack: Stack, index: int, rng: np.random.Generator, *, labels: bool = True, depth: int | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """A turned, shifted, scaled window of the stack around slice `index`: image ([D,] C ...) and labels.
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """A turned, shifted, scaled window of the stack around slice `index`: image (C, [D,] ...), labels, first mask.
 
         Beyond the slice the image goes on as at its edge, and nothing is labelled: padding never supervises.
         """
@@ -127,9 +138,13 @@ class SliceBatches:
             label = (sampled[:, 0].round().long() - 1).where(inside[:, None, None], torch.tensor(IGNORE))
         else:
             label = torch.full((thickness, height, width), IGNORE)
+        weak = None
+        if labels and stack.first is not None:
+            known = torch.from_numpy(stack.first[:, rows].astype(np.float32)).movedim(0, 1)
+            weak = functional.grid_sample(known, grid, padding_mode="zeros", align_corners=False) * inside[:, None, None, None]
         if deep:
-            return image.movedim(0, 1), label
-        return image[0], label[0]
+            return image.movedim(0, 1), label, None if weak is None else weak.movedim(0, 1)
+        return image[0], label[0], None if weak is None else weak[0]
 
     def _grid(self, stack: Stack, window: tuple[int, int], rng: np.random.Generator) -> torch.Tensor:
         """Where in the slice each pixel of the window lies, (1, H, W, 2) in grid_sample's coordinates."""

@@ -15,9 +15,9 @@ from ..method import Preview, Step, Weights
 from ..networks.slice_unet import padded
 from .devices import describe_device, pick_device
 from .loop import train_steps
-from .partial_losses import balanced_error
+from .partial_losses import balanced_error, soft_cross_entropy_loss
 from .slice_batches import SliceBatches
-from .slice_inference import as_preview, first_maps, load, segmented
+from .slice_inference import as_preview, first_maps, load, segmented, with_first_mask
 from .slice_material import Material, gather
 from .slice_recipe import learning_rate_at
 from .stacks import structures_of
@@ -101,6 +101,13 @@ def descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], LARGEST_GRADIENT)
     optimiser.step()
+
+
+def with_weak_labels(loss: Tensor, logits: Tensor, batch: Batch, recipe: SliceRecipe) -> Tensor:
+    """The loss on the strokes and, where the first mask is learnt from, that on its probabilities."""
+    if batch.first is None:
+        return loss
+    return loss + recipe.first_weight * soft_cross_entropy_loss(logits, batch.first)
 
 
 def fit_slices(
@@ -200,7 +207,7 @@ def fit_slices(
         shown[0] = time.monotonic()
         case = _shown_case(cases)
         maps, _, _ = segmented(learner.segmentor, case, material.frame, material.classes, recipe, device)
-        return as_preview(maps, case, material.structures)
+        return as_preview(with_first_mask(maps, case, material.structures, recipe), case, material.structures)
 
     done[0] = yield from train_steps(
         stage="train",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..arrays.scribbles import first_mask_from_scribbles
+from ..arrays.structure_masks import structure_masks
 from ..errors import DataError, PromptError
 from ..method import Preview, Result
+from ..networks.joined_first_mask import learned_first_mask
 from ..networks.slice_unet import MULTIPLE, padded
 from ..prompts import BACKGROUND_STROKE
 from .devices import has_fast_bfloat16, pick_device
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
     from .slice_recipe import SliceRecipe
 
 Segmented = tuple[Tensor, tuple[Tensor, ...]]
+
+LEAST = np.float32(1e-3)
+"""No probability weighs more against a class than this."""
+
+_LAST: WeakKeyDictionary[Case, tuple[tuple[int, ...], NDArray[np.float32]]] = WeakKeyDictionary()
+"""The first mask of a case that is still in use: fitting, previews and predicting ask for the same."""
 
 
 def forward(network: nn.Module, images: Tensor) -> Segmented:
@@ -81,6 +89,7 @@ def predict_slices(
     load({"segmentor": segmentor}, weights)
     frame = Frame(int(meta["slice_axis"]), float(meta["grid_spacing"]))
     maps, attentions, device_note = segmented(segmentor, case, frame, int(meta["classes"]), recipe, device)
+    maps = with_first_mask(maps, case, weights.structures, recipe)
     names = [f"attention 1/{2**level}" for level in range(len(attentions))]
     notes += (device_note,) if device_note else ()
     return _result(case, weights.structures, maps, dict(zip(names, attentions, strict=True)), notes), segmentor
@@ -222,10 +231,35 @@ def first_maps(case: Case, structures: tuple[Structure, ...]) -> NDArray[np.floa
     """
     if case.scribbles is None:
         raise PromptError(f"{case.id} has no strokes; draw some, or give trained weights.")
-    strokes = case.scribbles.checked(case.volume).labels
-    values = [structure.value for structure in structures]
-    maps = first_mask_from_scribbles(case.volume.array, strokes, case.volume.spacing, values=values)
-    return np.concatenate([np.clip(1 - maps.sum(axis=0, keepdims=True), 0, 1), maps])
+    values = tuple(structure.value for structure in structures)
+    known = _LAST.get(case)
+    if known is None or known[0] != values:
+        volume, strokes = case.volume, case.scribbles.checked(case.volume).labels
+        maps = np.zeros((len(values) + 1, *volume.shape), dtype=np.float32)
+        maps[0] = 1
+        if np.isin(strokes, values).any():
+            part, window = structure_masks(volume.array, strokes, volume.spacing, values, learned_first_mask)
+            maps[(slice(None), *window)] = part
+        maps.setflags(write=False)
+        known = _LAST[case] = (values, maps)
+    return known[1]
+
+
+def with_first_mask(
+    maps: NDArray[np.float32], case: Case, structures: tuple[Structure, ...], recipe: SliceRecipe
+) -> NDArray[np.float32]:
+    """The network's probabilities joined with the first mask of the case's own strokes, if it has some.
+
+    The mean of the logits, the first mask's counting for ``recipe.first_share``: what the two agree on stays, and where the
+    network is unsure, as it is after a few steps, the first mask decides.
+    """
+    if case.scribbles is None or recipe.first_share == 0 or recipe.supervision != "marks":
+        return maps
+    share = np.float32(recipe.first_share)
+    first = first_maps(case, structures)
+    logits = (1 - share) * np.log(np.maximum(maps, LEAST)) + share * np.log(np.maximum(first, LEAST))
+    joined = np.exp(logits)
+    return np.asarray(joined / joined.sum(axis=0), dtype=np.float32)
 
 
 def as_preview(maps: NDArray[np.float32], case: Case, structures: tuple[Structure, ...]) -> Preview:

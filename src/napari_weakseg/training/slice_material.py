@@ -17,10 +17,13 @@ from ..errors import DataError, PromptError
 from ..method import Step
 from .cache import PreparedCases, bounds, default_memory
 from .partial_losses import IGNORE
-from .stacks import Frame, Labels, Stack, frame_of, mask_labels, stack_of, structures_of
+from .slice_inference import first_maps
+from .stacks import Cut, Frame, Labels, Stack, frame_of, mask_labels, stack_of, structures_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from numpy.typing import NDArray
 
     from ..case import Case
     from ..prompts import Structure
@@ -69,7 +72,8 @@ class Stacks(Sequence[Stack]):
             return Stacks(self.prepared, self.labels, self.places[index])
         arrays = self.prepared[self.places[index]]
         box = arrays["box"].tolist()
-        return Stack(arrays["image"], arrays[self.labels], (box[0], box[1], box[2], box[3]) if box else None)
+        place = (box[0], box[1], box[2], box[3]) if box else None
+        return Stack(arrays["image"], arrays[self.labels], place, arrays.get("first"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +128,13 @@ def gather(
         "frame": [frame.axis, frame.spacing],
         "values": [structure.value for structure in structures],
         "flat": recipe.dimensions == "2D",
+        "first": recipe.first_weight > 0,
     }
 
     def prepare(case: Case, hold_out: float = 0.0, *, outside: bool = False) -> Arrays:
         stack = stack_of(case, frame, structures, recipe)
         labels = stack.labels
-        more = {}
+        more: dict[str, NDArray[Any]] = {}
         if hold_out:
             # the draw follows the strokes, not their place in the cohort: prepared once, they serve every fold
             out = held_out_strokes(labels, hold_out, seed=(recipe.seed, zlib.crc32(labels.tobytes())), unmarked=IGNORE)
@@ -140,6 +145,8 @@ def gather(
             stack = Stack.of(stack.image, labels)
         if outside:
             labels = with_outside(labels, recipe.seed)
+        if recipe.first_weight > 0 and recipe.supervision == "marks" and case.scribbles is not None:
+            more["first"] = Cut(case.volume, frame).maps(first_maps(case, structures))
         return {"image": stack.image, "labels": labels, "box": np.array(stack.box or (), dtype=np.int64), **more}
 
     small = int(CHECKED * memory)

@@ -27,6 +27,9 @@ PAPER: Mapping[str, Any] = {
     "momentum": 0.01,
     "rotation": 90.0,
     "background_contours": False,
+    "field": 2.5,
+    "first_weight": 0.0,
+    "first_share": 0.0,
     "hold_out": 0.2,
     "max_seconds": 1e7,
 }
@@ -38,7 +41,9 @@ class SliceRecipe(Recipe):
     """Network, data and budget; defaults are those of ``laptop``."""
 
     PRESETS: ClassVar = {"laptop": {}, "paper": PAPER}
-    COHORT: ClassVar = {"laptop": {"max_seconds": 2700.0, "batch": 8, "steps": 4000}}
+    COHORT: ClassVar = {
+        "laptop": {"max_seconds": 2700.0, "batch": 8, "steps": 4000, "field": 2.5, "first_weight": 0.0, "first_share": 0.0}
+    }
 
     supervision: str = knob(
         "marks", choices=("marks", "masks"), tooltip="Learn from strokes, or from full masks (for comparisons only)"
@@ -49,6 +54,9 @@ class SliceRecipe(Recipe):
     filters: int = knob(16, min=2, max=256, tooltip="Channels at full resolution, doubled at each of four coarser ones")
     grid_spacing: float = knob(
         0.0, min=0, max=20, unit="mm", tooltip="Pixel size that slices are resampled to; 0: from the extent of the strokes"
+    )
+    field: float = knob(
+        1.5, min=1, max=10, tooltip="What a window shows, as a multiple of the extent of the strokes (where grid_spacing is 0)"
     )
     size: int = knob(
         112, min=16, max=1024, unit="voxels", tooltip="Side of the training window, rounded up to a multiple of 16"
@@ -71,6 +79,12 @@ class SliceRecipe(Recipe):
     contrast: float = knob(0.05, min=0, max=0.9, source=CODE, tooltip="Contrast is changed by up to this share")
     background_contours: bool = knob(
         True, tooltip="What a background stroke closed around all structure strokes of a slice leaves outside is background"
+    )
+    first_weight: float = knob(
+        1.0, min=0, max=100, tooltip="Weight of the first mask as weak labels beside the strokes: on one volume these are few"
+    )
+    first_share: float = knob(
+        0.5, min=0, max=1, tooltip="Share of the first mask beside the network in the mask of a volume with strokes"
     )
     hold_out: float = knob(
         0.0, min=0, max=0.5, tooltip="Share of whole strokes kept from training, to choose the best weights by; 0: the last"

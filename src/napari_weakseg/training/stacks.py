@@ -30,9 +30,6 @@ THICK = 1.2
 THICKEST = 3.0
 """A slice may be thicker than its pixels by this factor for a 3D network."""
 
-FIELD = 2.5
-"""What is seen of a slice, as a multiple of the extent of its structures, where the pixel size is chosen from strokes."""
-
 
 @dataclass(frozen=True)
 class Frame:
@@ -127,6 +124,13 @@ class Cut:
         best = classes - 1 - counts[::-1].argmax(axis=0)  # at a tie a structure wins over the background
         return np.where(counts.any(axis=0), best, IGNORE).astype(np.int8).reshape(shape)
 
+    def maps(self, maps: NDArray[np.float32]) -> NDArray[np.float16]:
+        """Probabilities (K, I, J, K') as (K, S, height, width): `back`, the other way round."""
+        slices = torch.from_numpy(np.stack([self.slices(one) for one in maps]))
+        if self.sides != self.native:
+            slices = functional.interpolate(slices, self.sides, mode="bilinear", align_corners=False, antialias=True)
+        return np.asarray(slices.numpy(), dtype=np.float16)
+
     def back(self, maps: torch.Tensor) -> NDArray[np.float32]:
         """Maps (S, C, height, width) as (C, I, J, K) on the volume's grid, interpolated linearly."""
         from nibabel.orientations import apply_orientation
@@ -153,11 +157,14 @@ class Stack:
         Class, or `IGNORE`: not marked.
     box : tuple of int or None
         First row, behind the last row, first column, behind the last column of what is marked as structure.
+    first : ndarray, shape (K, S, H, W), float16, or None
+        Probabilities of the first mask, where it is learnt from.
     """
 
     image: NDArray[np.float32]
     labels: Labels
     box: tuple[int, int, int, int] | None
+    first: NDArray[np.float16] | None = None
 
     @classmethod
     def of(cls, image: NDArray[np.float32], labels: Labels) -> Stack:
@@ -271,8 +278,8 @@ def frame_of(cases: Iterable[Case], structures: Sequence[Structure], recipe: Sli
     """Slice axis and pixel size for a cohort, from its marked cases.
 
     The axis is the one along which the marks lie in the fewest slices: people draw in planes. The pixel size, where the recipe
-    leaves it open, makes `FIELD` times the extent of the structures (or the whole slice, if that is less) fill the window,
-    but is never finer than the volumes' own.
+    leaves it open, makes ``recipe.field`` times the extent of the structures (or the whole slice, if that is less) fill the
+    window, but is never finer than the volumes' own.
     """
     axes = np.zeros(3)
     spacings: list[float] = []
@@ -289,7 +296,7 @@ def frame_of(cases: Iterable[Case], structures: Sequence[Structure], recipe: Sli
         cut = cuts[axis]
         place = _box(cut.slices(code > 0))
         step = float(min(np.delete(case.volume.spacing, cut.file_axis)))
-        extent = max(cut.sides) if place is None else FIELD * max(place[1] - place[0], place[3] - place[2])
+        extent = max(cut.sides) if place is None else recipe.field * max(place[1] - place[0], place[3] - place[2])
         spacings.append(max(step, step * min(extent, max(cut.sides)) / recipe.window[-1]))
     axis = int(axes.argmin()) if axes.any() and np.ptp(axes) > 0 else 2
     if recipe.grid_spacing > 0 or not spacings:

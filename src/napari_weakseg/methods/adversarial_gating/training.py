@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...errors import RecipeError
 from ...training.partial_losses import partial_cross_entropy_loss, weighted_partial_cross_entropy_loss
-from ...training.slice_fit import descend, fit_slices
+from ...training.slice_fit import descend, fit_slices, with_weak_labels
 from ...training.slice_inference import forward
 from . import AdversarialGatingRecipe, card
 from .adversary import Discriminator, discriminator_loss, generator_loss, real_pyramid
@@ -73,7 +73,7 @@ class Game:
         recipe = self.recipe
         if batch.progress < recipe.warm_up:
             logits, _ = forward(self.segmentor, batch.images)
-            supervised = self.on_strokes(logits, batch.labels)
+            supervised = with_weak_labels(self.on_strokes(logits, batch.labels), logits, batch, recipe)
             descend(supervised, self.optimisers["segmentor"])
             return _scores(cross_entropy=supervised)
         logits, attentions = forward(self.segmentor, torch.cat([batch.images, batch.others]))
@@ -90,7 +90,8 @@ class Game:
 
         self.discriminator.requires_grad_(False)
         game = generator_loss(self.discriminator(others))
-        supervised = self.on_strokes(logits[: len(batch.images)], batch.labels)
+        seen = logits[: len(batch.images)]
+        supervised = with_weak_labels(self.on_strokes(seen, batch.labels), seen, batch, recipe)
         other = game if recipe.balance == "game" else on_marked
         weight = dynamic_weight(other, supervised, limit=recipe.largest_weight)
         descend(weight * supervised + recipe.adversarial_weight * game, self.optimisers["segmentor"])
@@ -120,7 +121,8 @@ class SelfConsistency:
         """One step."""
         logits, attentions = forward(self.segmentor, torch.cat([batch.images, batch.others]))
         consistency = consistency_loss(logits.softmax(1), attentions)
-        supervised = partial_cross_entropy_loss(logits[: len(batch.images)], batch.labels)
+        seen = logits[: len(batch.images)]
+        supervised = with_weak_labels(partial_cross_entropy_loss(seen, batch.labels), seen, batch, self.recipe)
         weight = dynamic_weight(consistency, supervised, limit=self.recipe.largest_weight)
         loss = weight * supervised + self.recipe.consistency_weight * consistency
         descend(loss, self.optimisers["segmentor"])

@@ -13,6 +13,7 @@ from ...arrays.extreme_points import box_of
 from ...arrays.first_mask import Window, clean_mask, first_mask
 from ...arrays.pseudo_mask import published_pseudo_mask
 from ...arrays.scribbles import classical_stroke_mask, foreground_of, stroked_mask
+from ...arrays.structure_masks import structure_masks
 from ...errors import DataError, PromptError
 from ...method import Preview, Result, Step, Weights
 from ...prompts import BACKGROUND_STROKE
@@ -129,10 +130,11 @@ def _first_masks(case: Case, recipe: SimplePropagationRecipe) -> FirstMasks:
             note = NO_TORCH
         except DataError as error:
             note = f"{error} The first mask was made without a network."
+    alone = _from_strokes(case, objects, learned) if recipe.pseudo_mask != "paths" else {}
     for marks in objects:
         item, pseudo = _published(case, marks, recipe) if recipe.pseudo_mask == "paths" else (None, None)
         if item is None or pseudo is None:
-            item = _kept(case.volume, marks) if marks.kept else _first(case.volume, marks, learned)
+            item = _kept(case.volume, marks) if marks.kept else alone.get(marks.value) or _first(case.volume, marks, learned)
             pseudo = pseudo_labels(item, recipe)
         masks.append(item)
         labels.append(pseudo)
@@ -149,6 +151,20 @@ def _first(volume: Volume, marks: MarkedObject, learned: Callable[..., Any] | No
     six = points if len(points) else None
     probability, index = make(image, spacing, points=six, strokes=marks.strokes, previous=marks.previous)
     return ObjectMask(_window(index, marks, spacing), marks.value, probability, marks)
+
+
+def _from_strokes(case: Case, objects: Sequence[MarkedObject], learned: Callable[..., Any] | None) -> dict[int, ObjectMask]:
+    """First masks by structure where strokes are all there is: they are weighed against each other."""
+    if case.points is not None or case.previous is not None or case.scribbles is None:
+        return {}
+    volume, values = case.volume, [marks.value for marks in objects]
+    maps, index = structure_masks(volume.array, case.scribbles.labels, volume.spacing, values, learned or classical_stroke_mask)
+    found = {}
+    for place, marks in enumerate(objects, start=1):
+        other = np.delete(maps, place, axis=0).max(axis=0)
+        share = (maps[place] / np.maximum(maps[place] + other, 1e-12)).astype(np.float32)  # above 1/2 where it is the largest
+        found[marks.value] = ObjectMask(_window(index, marks, volume.spacing), marks.value, share, marks)
+    return found
 
 
 def _window(index: tuple[slice, ...], marks: MarkedObject, spacing: tuple[float, float, float]) -> Window:
