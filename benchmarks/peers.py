@@ -69,7 +69,7 @@ def graph_cut(image: Image, spacing: Any, foreground: Mask, background: Mask, po
     graph = maxflow.Graph[float](image.size, 3 * image.size)
     nodes = graph.add_grid_nodes(image.shape)
     differences = [np.diff(image, axis=axis) for axis in range(3)]
-    variance = 2 * float(np.mean([np.mean(d**2) for d in differences])) + 1e-12
+    variance = 2 * float(np.mean([np.mean(d**2) for d in differences if d.size])) + 1e-12
     for axis, difference in enumerate(differences):
         pad = [(0, int(a == axis)) for a in range(3)]
         weights = np.pad(edge * np.exp(-(difference**2) / variance), pad)

@@ -30,6 +30,7 @@ from napari_weakseg.volume import Volume
 from toy_cohort import STRUCTURES, toy_case, toy_masks
 
 TINY = {"filters": 4, "size": 32, "batch": 2, "device": "cpu", "discriminator_filters": 4, "max_seconds": 1e6}
+TINY |= {"first_weight": 0, "first_share": 0, "field": 2.5}
 
 
 def drained(generator):

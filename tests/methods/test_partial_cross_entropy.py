@@ -25,7 +25,9 @@ from napari_weakseg.training.slice_material import with_outside
 from napari_weakseg.volume import Volume
 from toy_cohort import toy_case
 
+COHORT = {"first_weight": 0, "first_share": 0, "field": 2.5}
 TINY = {"filters": 6, "size": 32, "batch": 4, "device": "cpu", "max_seconds": 1e6, "preview_seconds": 0, "learning_rate": 5e-3}
+TINY |= COHORT
 
 
 def trained(cases, *, validation=(), **changes):

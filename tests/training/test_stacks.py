@@ -75,7 +75,7 @@ def test_the_pixel_size_comes_from_the_strokes_and_is_never_finer_than_the_volum
     labels = np.zeros(fine.shape, np.uint8)
     labels[100:260, 150:310, 1] = 1
     drawn = Case("fine", {"image": fine}, scribbles=Scribbles(labels, STRUCTURES))
-    frame = frame_of([drawn], STRUCTURES, recipe_of(size=144))
+    frame = frame_of([drawn], STRUCTURES, recipe_of(size=144, field=2.5))
     assert frame.spacing == pytest.approx(0.5 * 160 * 2.5 / 144, rel=0.01)
 
 

@@ -207,7 +207,7 @@ def fit_slices(
         shown[0] = time.monotonic()
         case = _shown_case(cases)
         maps, _, _ = segmented(learner.segmentor, case, material.frame, material.classes, recipe, device)
-        return as_preview(with_first_mask(maps, case, material.structures, recipe), case, material.structures)
+        return as_preview(with_first_mask(maps, case, material.structures, recipe, index), case, material.structures)
 
     done[0] = yield from train_steps(
         stage="train",

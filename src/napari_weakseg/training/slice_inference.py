@@ -89,7 +89,7 @@ def predict_slices(
     load({"segmentor": segmentor}, weights)
     frame = Frame(int(meta["slice_axis"]), float(meta["grid_spacing"]))
     maps, attentions, device_note = segmented(segmentor, case, frame, int(meta["classes"]), recipe, device)
-    maps = with_first_mask(maps, case, weights.structures, recipe)
+    maps = with_first_mask(maps, case, weights.structures, recipe, sum(weights.meta.get("steps", ())))
     names = [f"attention 1/{2**level}" for level in range(len(attentions))]
     notes += (device_note,) if device_note else ()
     return _result(case, weights.structures, maps, dict(zip(names, attentions, strict=True)), notes), segmentor
@@ -246,16 +246,16 @@ def first_maps(case: Case, structures: tuple[Structure, ...]) -> NDArray[np.floa
 
 
 def with_first_mask(
-    maps: NDArray[np.float32], case: Case, structures: tuple[Structure, ...], recipe: SliceRecipe
+    maps: NDArray[np.float32], case: Case, structures: tuple[Structure, ...], recipe: SliceRecipe, steps: int
 ) -> NDArray[np.float32]:
     """The network's probabilities joined with the first mask of the case's own strokes, if it has some.
 
-    The mean of the logits, the first mask's counting for ``recipe.first_share``: what the two agree on stays, and where the
-    network is unsure, as it is after a few steps, the first mask decides.
+    The mean of the logits, in which the first mask counts for ``recipe.first_share`` and, before half of the recipe's steps
+    are done, for more: at the beginning a network knows nothing, and says it with certainty.
     """
     if case.scribbles is None or recipe.first_share == 0 or recipe.supervision != "marks":
         return maps
-    share = np.float32(recipe.first_share)
+    share = np.float32(1 - (1 - recipe.first_share) * min(1.0, 2 * steps / recipe.steps))
     first = first_maps(case, structures)
     logits = (1 - share) * np.log(np.maximum(maps, LEAST)) + share * np.log(np.maximum(first, LEAST))
     joined = np.exp(logits)

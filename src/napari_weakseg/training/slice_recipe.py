@@ -63,7 +63,7 @@ class SliceRecipe(Recipe):
     )
     depth: int = knob(16, min=16, max=256, unit="voxels", tooltip="Slices in a training window (3D only), a multiple of 16")
     batch: int = knob(4, min=2, max=256, tooltip="Windows per step and stream; 1 is slow on a CPU")
-    steps: int = knob(1500, min=1, max=10**7, tooltip="Steps of the optimiser")
+    steps: int = knob(400, min=1, max=10**7, tooltip="Steps of the optimiser")
     learning_rate: float = knob(1e-3, min=0, max=1, tooltip="Learning rate of Adam at its highest")
     schedule: str = knob(
         "decay",

@@ -58,6 +58,7 @@ class AdversarialGatingRecipe(SliceRecipe):
         },
     }
 
+    steps: int = knob(200, min=1, max=10**7, tooltip="Steps of the optimiser")
     form: str = knob(
         "auto",
         choices=("auto", "MAAG", "PyAG"),
