@@ -42,6 +42,7 @@ def write_report(cache: Path, folder: Path, targets: list[Target], machine: dict
         paired_table(methods, [FIRST, REFINED], last=(REFINED,)),
         "",
         *strokes(measured),
+        *_one_volume(folder),
         *corrections(measured),
         *jitter(measured),
         *degenerate(measured),
@@ -140,3 +141,10 @@ def _first_times(values: Values) -> list[str]:
 def _memory(values: dict[str, float]) -> list[str]:
     rows = [[name, f"{value:.0f}"] for name, value in values.items()]
     return ["## Peak extra memory on the largest case, MB\n", table(["method", "MB"], rows), ""] if rows else []
+
+
+def _one_volume(folder: Path) -> list[str]:
+    """An expert's strokes on one volume, measured by a script of its own."""
+    from report_one_volume import OUTPUT, one_volume
+
+    return ["## Strokes on one volume\n", one_volume(), ""] if (folder / OUTPUT).exists() else []

@@ -14,6 +14,7 @@ from tables import fill, table
 
 HERE = Path(__file__).parent
 PAGES = [HERE.parent / "docs" / name for name in ("methods/adversarial_gating.md", "benchmarks.md")]
+OUTPUT = "results_scribbles_one_volume.json"
 FIRST, REFINED = "first mask", "refined (PyAG)"
 OURS = {FIRST: "**first mask (ours)**", REFINED: "**refined, 60 s (ours)**"}
 MARGIN = 0.05
@@ -103,15 +104,15 @@ def bars(rows: dict[str, Rows]) -> str:
 
 def one_volume() -> str:
     """The section."""
-    results = json.loads((HERE / "results_scribbles_one_volume.json").read_text())
+    results = json.loads((HERE / OUTPUT).read_text())
     setting, rows = results["setting"], methods(results["first"], results["refined"])
     peers = ", ".join(
         f"{name}: {'the whole volume' if one['way'] == 'whole' else 'slice by slice'}" for name, one in setting["peers"].items()
     )
     text = [
-        f"`benchmarks/scribbles_one_volume.py`: {setting['data']}, both phases ({len(results['first'])} volumes), none of which "
-        "was looked at before. All methods have the same strokes. Peers draw each structure against the rest, with their tuned "
-        f"settings, and work as was better on training patients ({peers}). One thread.\n",
+        f"`benchmarks/scribbles_one_volume.py`: {setting['data']}, both phases ({len(results['first'])} volumes), none of "
+        "which was looked at before. All methods have the same strokes. Peers draw each structure against the rest, with "
+        f"their tuned settings, and work as was better on training patients ({peers}). One thread.\n",
         summary(rows, set(results["first"])),
         "",
     ]
