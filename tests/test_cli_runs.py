@@ -74,6 +74,7 @@ def test_train_predict_evaluate(cohort, tmp_path, capsys):
     shown = capsys.readouterr()
     assert "testing: 2 cases scored" in shown.out
     assert "lesion" in shown.out
+    assert "b4" in shown.out and "b5" in shown.out
     with (run / "evaluation" / "evaluation.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["case"] for row in rows] == ["b4", "b5"]

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .options import Command
 
 
+MOST_ROWS = 40
+"""Rows of cases that are printed; all are written."""
+
+
 def add_commands(command: Command) -> None:
     """Add the commands on runs."""
     train = command("train", _train, "learn from the marks of a cohort, into a run folder")
@@ -268,6 +272,7 @@ def _print_report(screen: Screen, report: Mapping[str, Any]) -> None:
 
     unit = report["cases"][0]["unit"]
     size = "ml" if unit == "mm" else "voxels"
+    _print_cases(screen, report, unit, size)
     columns = (
         "structure",
         "cases",
@@ -305,6 +310,24 @@ def _print_report(screen: Screen, report: Mapping[str, Any]) -> None:
         screen.note(f"{name} could not be predicted and scores 0.")
     for name in report["learnt_from"]:
         screen.note(f"{name} is an image that this run learnt from; it does not count.")
+
+
+def _print_cases(screen: Screen, report: Mapping[str, Any], unit: str, size: str) -> None:
+    """A row per case and structure, or per case and class where there are no masks; of many cases the first ones."""
+    rows: list[tuple[str, ...]] = [
+        (row["id"], name, _number(of["dice"]), _number(of["hd95"]), _number(of["volume"]), _number(of["volume_difference"]))
+        for row in report["cases"]
+        for name, of in row["structures"].items()
+    ]
+    columns: tuple[str, ...] = ("case", "structure", "Dice", f"HD95 ({unit})", f"volume ({size})", f"difference ({size})")
+    if not rows:
+        found = [(row["id"], row["classes"]) for row in report["cases"] if row["classes"]]
+        rows = [(name, classes["class"], _number(classes["of the right class"])) for name, classes in found]
+        columns = ("case", "class", "probability of the right class")
+    if rows:
+        screen.table(columns, rows[:MOST_ROWS])
+    if len(rows) > MOST_ROWS:
+        screen.note(f"{len(rows) - MOST_ROWS} more rows are in the CSV file.")
 
 
 def _number(value: float | None) -> str:
