@@ -30,6 +30,11 @@ def test_a_known_table_answers_for_every_value(question):
     assert (scribbles.labels == 255).sum() == 5
 
 
+def test_tables_of_codes_are_those_of_their_data_sets():
+    stated = {name.split()[0].strip(","): codes for name, codes in KNOWN.items()}
+    assert stated == {"this": (255, 0), "ACDC": (0, 4), "Prostatex": (0, 255)}
+
+
 def test_any_answer_may_be_given(question):
     scribbles = question.answered({0: UNMARKED, 1: BACKGROUND, 2: STRUCTURE, 255: UNMARKED} | {255: BACKGROUND, 1: STRUCTURE})
     assert set(np.unique(scribbles.labels)) == {0, 1, 2, 255}

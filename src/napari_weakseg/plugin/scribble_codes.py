@@ -25,7 +25,7 @@ MOST_VALUES = 64
 KNOWN = {
     "this program's (0 not marked, 255 background)": (BACKGROUND_STROKE, 0),
     "ACDC, MSCMR (0 background, 4 not marked)": (0, 4),
-    "Prostatex (255 not marked)": (None, 255),
+    "Prostatex (0 background, 255 not marked)": (0, 255),
 }
 """Tables of codes that a user may say a file follows: (background, not marked)."""
 
