@@ -16,6 +16,7 @@ from napari_weakseg.errors import DataError, PromptError
 from napari_weakseg.io.cohort import read_cohort, update_case
 from napari_weakseg.io.nifti import write_mask
 from napari_weakseg.io.runs import Run
+from napari_weakseg.method import Card
 from napari_weakseg.plugin.cohort_book import CohortBook
 from napari_weakseg.plugin.cohort_desk import CohortDesk
 from napari_weakseg.plugin.cohort_jobs import Figures, News, mark_predicted, predict, train
@@ -193,9 +194,16 @@ def test_a_case_that_fails_does_not_stop_the_others(desk, tmp_path):
 
 
 def test_only_marked_cases_are_learnt_from(desk):
-    assert desk.book.trainable(("image_label",)).training.ids == ("case_0", "case_1")
+    assert desk.book.trainable(Card("a", "A", ("image_label",))).training.ids == ("case_0", "case_1")
     with pytest.raises(PromptError, match="extreme points"):
-        desk.book.trainable(("extreme_points",))
+        desk.book.trainable(Card("b", "B", ("extreme_points",)))
+
+
+def test_unmarked_cases_take_part_where_a_method_learns_from_them_and_some_are_marked(desk):
+    semi = Card("a", "A", ("image_label",), learns_unmarked=True)
+    assert desk.book.trainable(semi).training.ids == ("case_0", "case_1", "case_2", "case_3")
+    with pytest.raises(PromptError, match="extreme points"):
+        desk.book.trainable(Card("b", "B", ("extreme_points",), learns_unmarked=True))
 
 
 def test_joined_news_keep_all_figures():

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..case import Case
     from ..io.cohort_file import CaseEntry
+    from ..method import Card
     from ..prompts import Structure
     from ..volume import Volume
 
@@ -298,8 +299,8 @@ class CohortBook:
 
     # -- training --------------------------------------------------------------------------
 
-    def trainable(self, prompts: Sequence[str]) -> Cohort:
-        """The cohort with those of its training cases that carry a mark which a method takes.
+    def trainable(self, card: Card) -> Cohort:
+        """The cohort with those of its training cases that a method can learn from: unmarked ones too, where its card says so.
 
         Raises
         ------
@@ -312,12 +313,12 @@ class CohortBook:
         usable = [
             index
             for index, entry in enumerate(cases.entries)
-            if any(getattr(entry, fields[kind]) is not None for kind in prompts if kind in fields)
+            if any(getattr(entry, fields[kind]) is not None for kind in card.prompts if kind in fields)
         ]
         if not usable:
-            words = " or ".join(kind.replace("_", " ") for kind in prompts)
+            words = " or ".join(kind.replace("_", " ") for kind in card.prompts)
             raise PromptError(f"no training case has {words} yet; mark some first.")
-        return replace(self.cohort, training=cases.pick(usable))
+        return self.cohort if card.learns_unmarked else replace(self.cohort, training=cases.pick(usable))
 
     def unpredicted(self) -> tuple[str, ...]:
         """Cases to predict: all that nobody has reviewed."""

@@ -81,7 +81,7 @@ def train(
 
     from ..cohorts import training_steps
 
-    cohort = book.trainable(get_method(method).card.prompts)
+    cohort = book.trainable(get_method(method).card)
     started, count = time.monotonic(), len(figures_of(run)) if resume else 0
     steps = training_steps(cohort, recipe, method=method, run=run, resume=resume)
     try:
