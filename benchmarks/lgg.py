@@ -62,6 +62,7 @@ def make_cohort(data: Path, folder: Path) -> Path:
         "structures": [{"name": "abnormality", "value": 1}],
         "image_classes": ["normal", "abnormality"],
         "slice_axis": 2,
+        "units": "unknown",  # the headers say 1 mm, which is not true
         "training": entries,
     }
     return write_cohort(cohort, folder / "cohort.json")
