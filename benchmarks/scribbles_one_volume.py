@@ -247,7 +247,7 @@ def write(data: Path) -> None:
             "testing": split(data)["testing"],
             "seed": 0,
             "threads": 1,
-            "refined": f"{SECONDS:.0f} CPU seconds of one thread, laptop preset, one phase per patient",
+            "refined": f"at most {SECONDS:.0f} CPU seconds of one thread (the preset's 200 steps), without unpaired masks",
             "peers": {name: {**tuned_stroke_settings(name, sparse=False), "way": ways()[name]} for name in NAMES},
             "torch": torch.__version__,
             "cores": os.cpu_count(),
