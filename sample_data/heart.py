@@ -40,7 +40,9 @@ def make_other_mask(number: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[
     rng = np.random.default_rng((seed, 100 + number))
     grid = _grid()
     where = _breathing(grid.positions(), rng)
-    return _mask(grid, where, _ventricles(where, rng, usual=False)), grid.affine
+    affine = grid.affine.copy()
+    affine[:3, 3] += rng.uniform(-15, 15, 3).round(1)  # nobody lies in the scanner just as somebody else does
+    return _mask(grid, where, _ventricles(where, rng, usual=False)), affine
 
 
 def _grid() -> Grid:

@@ -24,7 +24,7 @@ import numpy as np
 from abdomen import make_abdomen
 from brain import make_brain
 from cohort import TESTING, TRAINING, make_case
-from heart import make_heart, make_other_mask
+from heart import LEFT, make_heart, make_other_mask
 from scipy import ndimage
 
 from napari_weakseg.arrays.extreme_points import simulate_points
@@ -202,6 +202,14 @@ def make_hearts() -> dict[str, tuple[NDArray[Any], NDArray[np.float64]]]:
     """The heart to draw on, with strokes on every third of its slices, and masks of others: array and affine by file."""
     image, mask, affine = make_heart(SEED)
     strokes = simulate_scribbles(mask, every=3, seed=SEED, border=False)
+    for k in np.flatnonzero((strokes == LEFT).any(axis=(0, 1))):
+        plane, flat = strokes[:, :, k], mask[:, :, k]
+        i, j = (int(n) for n in np.argwhere(flat == LEFT).mean(axis=0).round())
+        reach = int(0.6 * np.sqrt((flat == LEFT).sum() / np.pi))
+        plane[i - reach : i + reach + 1, j] = LEFT  # the skeleton of a disc is a dot: nobody draws that
+        distance = ndimage.distance_transform_edt(flat == 0)
+        plane[plane == BACKGROUND_STROKE] = 0
+        plane[(distance > 4) & (distance <= 5.2)] = BACKGROUND_STROKE  # once around the heart
     made = {HEART: image, f"{HEART}_mask": mask, f"{HEART}_scribbles": strokes}
     others = {f"{OTHERS}/mask_{n:02d}": make_other_mask(n, SEED) for n in range(1, OTHER_HEARTS + 1)}
     return {name: (array, affine) for name, array in made.items()} | others

@@ -180,6 +180,17 @@ def test_keys_choose_what_the_brush_draws_and_napari_keeps_its_letters(hands, re
     assert panel.view.table.currentRow() == row(panel, 2)
 
 
+def test_closing_the_dock_gives_the_keys_back_and_leaves_the_strokes(hands, ready):
+    panel, _, _ = ready
+    choose(hands, panel, 1)
+    drag(hands, panel, (16, 24, 8), (24, 24, 8))
+    layer = hands.viewer.layers["balls scribbles"]
+    assert "3" in {str(key) for key in layer.keymap}
+    hands.viewer.window.remove_dock_widget(panel.parent())
+    hands.qtbot.waitUntil(lambda: not layer.keymap, timeout=WAIT)
+    assert (layer.data == 1).any()
+
+
 def test_rubbing_out_takes_marks_away_and_is_undone_with_napari_s_own_key(hands, ready):
     panel, _, _ = ready
     choose(hands, panel, 1)

@@ -105,13 +105,18 @@ class ScribbleRuns:
         elif self._going:
             self._go_on()
 
-    def first_mask(self) -> None:
-        """Make the first mask of what is drawn now; one that is still being made is of no more use."""
+    def first_mask(self, *, instead: bool = True) -> None:
+        """Make the first mask of what is drawn now.
+
+        `instead`: one that is still being made is of no more use. While the mouse is down it is: else a large volume's mask
+        would not come before the hand rests.
+        """
         if self._refinement is not None and self.refining:
             self._refinement.hold()
         if self._first is not None:
             self._again = True
-            self._first.cancel()
+            if instead:
+                self._first.cancel()
             return
         job = self._job(max_seconds=0.0)
         if not isinstance(job, ScribbleJob):
@@ -151,7 +156,7 @@ class ScribbleRuns:
     def _show_first(self, proposal: Proposal) -> None:
         """Show it, if its strokes are still those that are drawn; the refinement, which waited for this, goes on."""
         job = self._first_job
-        if self._again or job is None or not job.still_of(self.desk.document):
+        if job is None or not job.still_of(self.desk.document):
             return
         self.desk.propose(proposal)
         if self._unseen:  # the preview, or the mask with its record where that was as fast

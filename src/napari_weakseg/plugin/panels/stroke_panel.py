@@ -51,6 +51,7 @@ class StrokePanel(DeskPanel):
         view = View()
         self.desk = ScribbleDesk(viewer)
         super().__init__(viewer, view, self.desk)
+        self._keyed: dict[Layer, tuple[str, ...]] = {}  # layers whose keys are ours
         self._while_drawing = QTimer(self)
         self._while_drawing.setSingleShot(True)
         self._while_drawing.setInterval(DRAWING_MS)
@@ -103,6 +104,15 @@ class StrokePanel(DeskPanel):
         keys |= {"Control-Z": self.undo, "Control-Shift-Z": self.redo}  # napari's own undo knows nothing of masks
         for key, action in keys.items():
             layer.bind_key(key, lambda _layer, act=action: act(), overwrite=True)
+        self._keyed[layer] = tuple(keys)
+
+    def _stop_if_closed(self) -> None:
+        super()._stop_if_closed()
+        if self.parent() is None:  # the layers stay, and with them their strokes
+            for layer, keys in self._keyed.items():
+                for key in keys:
+                    layer.bind_key(key, None, overwrite=True)
+            self._keyed.clear()
 
     def _key(self, number: int) -> None:
         structures = self.desk.document.structures
@@ -132,7 +142,7 @@ class StrokePanel(DeskPanel):
     def _follow_the_hand(self) -> None:
         """The mouse is down: the mask follows what is drawn so far, which is no stroke of its own yet."""
         if self.desk.drawing():
-            self.runs.first_mask()
+            self.runs.first_mask(instead=False)
 
     def take_strokes(self) -> None:
         """Take over what was drawn; the masks follow."""
