@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 OUTPUT = Path(__file__).parent / "results_slice_steps.json"
-SHAPE, STEPS = (256, 256, 12), 12
+SHAPE, STEPS = (256, 256, 12), 6
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "partial cross-entropy": ("partial_cross_entropy", {}),
     "PyAG": ("adversarial_gating", {"form": "PyAG"}),
