@@ -140,7 +140,7 @@ def points_pictures() -> None:
     correct(viewer, panel, six)
     panel.form.container["max_seconds"].value = SECONDS
     panel.runs.refine()
-    halfway = lambda: panel.runs.progress is not None and panel.runs.progress.share > 0.4  # noqa: E731
+    halfway = lambda: panel.runs.progress is not None and panel.runs.progress.share > 0.15  # noqa: E731
     wait_for(lambda: halfway() or panel.runs.idle)  # a busy machine may take the rest in one stride
     assert not panel.runs.idle, "the run had ended before it could be seen; give it more SECONDS"
     shoot(viewer, "refining.png")
