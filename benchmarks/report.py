@@ -43,6 +43,7 @@ def write_report(cache: Path, folder: Path, targets: list[Target], machine: dict
         "",
         *strokes(measured),
         *_one_volume(folder),
+        *_slices(),
         *corrections(measured),
         *jitter(measured),
         *degenerate(measured),
@@ -148,3 +149,10 @@ def _one_volume(folder: Path) -> list[str]:
     from report_one_volume import OUTPUT, one_volume
 
     return ["## Strokes on one volume\n", one_volume(), ""] if (folder / OUTPUT).exists() else []
+
+
+def _slices() -> list[str]:
+    """Time and memory of a step of the stroke methods."""
+    from report_scribbles import steps as slice_steps
+
+    return ["## Stroke methods: time and memory of a step\n", slice_steps(), ""] if slice_steps() else []

@@ -118,11 +118,33 @@ def elsewhere() -> str:
     return "\n".join(text).rstrip()
 
 
+def steps() -> str:
+    """Seconds and memory of a step."""
+    path = HERE / "results_slice_steps.json"
+    if not path.exists():
+        return ""
+    results = json.loads(path.read_text())
+    lines = [
+        [
+            name,
+            f"`{preset}`",
+            f"{row['cpu_seconds_per_step']:.2f} s",
+            f"{row['peak_mb']:.0f} MB",
+            f"{row['cpu_seconds_per_prediction']:.1f} s",
+        ]
+        for preset, rows in results["rows"].items()
+        for name, row in rows.items()
+    ]
+    header = ["", "preset", "CPU seconds per step", "peak memory of the process", "prediction"]
+    return f"`benchmarks/slice_steps.py`: {results['setting']['data']}.\n\n" + table(header, lines)
+
+
 def main() -> None:
     """Fill the pages."""
     for page in PAGES:
         fill(page, "acdc figures", acdc())
         fill(page, "elsewhere figures", elsewhere())
+    fill(PAGES[0], "step figures", steps())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ Parts: ``first`` (six points to the first mask) and ``classical`` (the one witho
 same points), ``walker`` (our solver against scikit-image's, same equation, same seeds), ``refine`` (SimPLe, preset laptop),
 ``strokes`` and ``sparse`` (first mask from strokes), ``corrections`` (a simulated user corrects), ``jitter`` (shaky clicks),
 each of these with a part ``...-peers``, ``degenerate`` (nothing to see), ``calibration``, ``memory`` (peak of the largest
-case, a fresh process each). What depends on the weights in the package is measured again when they change.
+case, a fresh process each), ``slices`` (a training step of the stroke methods).
+What depends on the weights in the package is measured again when they change.
 Writes ``benchmarks/results.json`` and ``docs/benchmarks.md``. One thread, except ``refine``, which is background work on two.
 """
 
@@ -268,7 +269,7 @@ def measure_all_memory() -> None:
 def main() -> None:
     """Measure the parts that were asked for, then write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = (*PARTS, "memory", "report")
+    parts = (*PARTS, "memory", "slices", "report")
     parser.add_argument("--parts", nargs="*", default=list(parts), choices=parts)
     parser.add_argument("--per-set", type=int, default=PER_SET)
     parser.add_argument("--limit", type=int, help="only so many targets of each part, some of every set first")
@@ -295,6 +296,8 @@ def main() -> None:
             cached(name, part, target, options.fresh)
     if "memory" in options.parts:
         measure_all_memory()
+    if "slices" in options.parts:
+        subprocess.run([sys.executable, str(HERE / "slice_steps.py")], check=True)
     if options.limit is None:
         write_report(CACHE, HERE, targets, machine())
 
