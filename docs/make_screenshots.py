@@ -189,6 +189,7 @@ def scribbles_pictures() -> None:
         viewer.layers[f"{HEART} {name}"].visible = False
     shoot(viewer, "scribbles_attention.png")
     panel.view.maps_box.click()
+    viewer.layers[f"{HEART} refined mask of strokes"].visible = False
     foreign = np.full(case.volume.shape, 4, dtype=np.uint8)
     marked = case.scribbles.labels > 0
     foreign[marked] = np.where(case.scribbles.labels[marked] == 255, 0, case.scribbles.labels[marked])
@@ -200,7 +201,7 @@ def scribbles_pictures() -> None:
     viewer.close()
 
 
-HEART_RECIPE = {"max_seconds": 3600.0, "steps": 60, "preview_seconds": 20.0}
+HEART_RECIPE = {"max_seconds": 3600.0, "steps": 150, "preview_seconds": 20.0}
 
 
 def scribble(panel: Any, codes: np.ndarray, code: int) -> None:

@@ -39,9 +39,11 @@ def make_other_mask(number: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[
     """The mask of somebody else's heart, larger or smaller, thicker or thinner, and its affine; there is no image of it."""
     rng = np.random.default_rng((seed, 100 + number))
     grid = _grid()
-    where = _breathing(grid.positions(), rng)
+    x, y, z = _breathing(grid.positions(), rng)
     affine = grid.affine.copy()
-    affine[:3, 3] += rng.uniform(-15, 15, 3).round(1)  # nobody lies in the scanner just as somebody else does
+    affine[:3, 3] += rng.uniform(-15, 15, 3).round(1)  # nobody lies in the scanner just as somebody else does,
+    aside = rng.uniform(-10, 10, 2).astype(np.float32)  # and no heart in the chest
+    where = (x + aside[0], y + aside[1], z)
     return _mask(grid, where, _ventricles(where, rng, usual=False)), affine
 
 
