@@ -1,7 +1,7 @@
 """Draw ``docs/images/scribbles_good.png`` and ``scribbles_bad.png``: strokes on the made-up heart and what follows from them.
 
 ``python docs/draw_scribbles.py [SECONDS]``: first mask, and the mask refined for so many seconds (default 60). The bad case
-has the strokes of one slice alone, near the base: slices are thick, and what is far from them is lost.
+has the strokes of one slice alone, at the apex: what is far from it, or not marked there, is lost.
 """
 
 from __future__ import annotations
