@@ -81,9 +81,10 @@ def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None):
         yield Step("first mask", 1, 1, preview=_preview(case, 0.0))
         done, started = 0, time.monotonic()
         while done < recipe.steps and time.monotonic() - started < recipe.max_seconds:
-            if "hold" in gates:
+            gate = gates.get("hold")
+            if gate is not None:
                 reached.set()
-            gates["hold"].wait(600)
+                gate.wait(600)
             _busy(recipe.work)
             done += 1
             if done == 3 and recipe.fails:
