@@ -294,7 +294,7 @@ def test_what_goes_wrong_in_saving_is_one_sentence(hands, tmp_path, monkeypatch)
 
     monkeypatch.setattr("napari_weakseg.plugin.export.write_mask", full)
     words = hands.save(panel, tmp_path / "out.nii.gz")
-    assert words.startswith("The mask was not saved (RuntimeError)")
+    assert words.startswith("Nothing was saved (RuntimeError)")
     assert len(words.split()) <= 30
     assert panel.view.save_button.isEnabled()
 

@@ -51,9 +51,7 @@ class ExplainableHeatmapPanel(ImagePanel):
 
     def _connect(self) -> None:
         view = self.view
-        view.run_button.clicked.connect(
-            lambda: self.ask_for_folder("Choose the folder of a trained run", self._run_place(), self.open_run)
-        )
+        view.run_button.clicked.connect(self.ask_for_run)
         view.run_box.activated.connect(lambda row: self.choose_run(self.runs[row]))
         view.start_button.clicked.connect(self.start)
         view.cancel_button.clicked.connect(self.cancel)
