@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from .edits import History, Journal
 
 
+def as_nifti(path: Path) -> Path:
+    """The path as NIfTI files are named: what was typed without a suffix gets ``.nii.gz``."""
+    return path if path.name.lower().endswith((".nii", ".nii.gz")) else path.with_name(f"{path.name}.nii.gz")
+
+
 @dataclass(frozen=True, eq=False)
 class Save:
     """One save: all that it writes is its own, whatever happens in the viewer meanwhile.
@@ -60,9 +65,7 @@ class Save:
         WeaksegError
             Not a NIfTI name, the target is the source image, or the folder cannot be written.
         """
-        path = self.path
-        if not path.name.lower().endswith((".nii", ".nii.gz")):
-            path = path.with_name(f"{path.name}.nii.gz")
+        path = as_nifti(self.path)
         written = write_mask(self.mask, path)
         record = record_of(self.mask, self.image, self.history)
         beside = "its record"
@@ -95,9 +98,7 @@ class WriteStrokes:
         WeaksegError
             The target cannot be written, or is the image itself.
         """
-        path = self.path
-        if not path.name.lower().endswith((".nii", ".nii.gz")):
-            path = path.with_name(f"{path.name}.nii.gz")
+        path = as_nifti(self.path)
         written = write_scribbles(self.scribbles, self.image, path)
         names = ", ".join(f"{structure.value} {structure.name}" for structure in self.scribbles.structures)
         return f"saved {written.name}: 0 not marked, {names}, {BACKGROUND_STROKE} background."

@@ -18,6 +18,7 @@ from ..io.names import without_suffix
 from ..io.nifti_write import export_notes, write_map, write_mask
 from ..io.records import write_record
 from .companions import other_channels
+from .export import as_nifti
 from .heatmap_layers import HeatmapLayers
 from .slices import go_to_slice, slice_shown
 
@@ -50,9 +51,7 @@ class Writing:
         WeaksegError
             The target cannot be written, or is the image itself.
         """
-        path = self.path
-        if not path.name.lower().endswith((".nii", ".nii.gz")):
-            path = path.with_name(f"{path.name}.nii.gz")
+        path = as_nifti(self.path)
         written = (write_map if self.is_map else write_mask)(self.volume, path)
         record = {**self.record, "saved": {**self.record.get("saved", {}), "sha256": self.volume.sha256}}
         write_record(record, written.with_name(f"{without_suffix(written)}.weakseg.json"))

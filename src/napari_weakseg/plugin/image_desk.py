@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .session import Document
 
 
-class ImageDesk:
+class ImageDesk(ABC):
     """One viewer, the chosen image, the user's work on it, and what is proposed.
 
     Parameters
@@ -50,13 +51,13 @@ class ImageDesk:
         """The marks as they are."""
         return self.history.present
 
+    @abstractmethod
     def commit(self, edit: Edit) -> bool:
         """Draw and write down the document after an edit; returns whether there is something new to make a mask of."""
-        raise NotImplementedError
 
+    @abstractmethod
     def standing(self) -> tuple[Proposal, ...]:
         """What accepting would write."""
-        raise NotImplementedError
 
     # -- the image -------------------------------------------------------------------------
 
