@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+if __name__ == "__main__":  # before NumPy and torch read them; a test that imports this keeps its own
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import json

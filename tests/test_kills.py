@@ -57,18 +57,20 @@ def learn(folder, method, kill=0):
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="kills of POSIX")
 @pytest.mark.parametrize("method", METHODS)
-def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, method):
-    monkeypatch.setattr(Run, "due", Run.due)
-    learn(tmp_path / "whole", method)
-    code = "import sys; from test_kills import learn; learn(sys.argv[1], sys.argv[2], int(sys.argv[3]))"
-    path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
-    dead = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "broken"), method, "4"],
-        check=False,
-        env={**os.environ, "PYTHONPATH": path},
-    )
-    assert dead.returncode == -signal.SIGKILL
-    learn(tmp_path / "broken", method)
+def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path, method):
+    def train(name, kill=0):
+        """In a process of its own, so that all three compute with the same threads whatever ran here before."""
+        code = "import sys; from test_kills import learn; learn(sys.argv[1], sys.argv[2], int(sys.argv[3]))"
+        path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
+        return subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / name), method, str(kill)],
+            check=False,
+            env={**os.environ, "PYTHONPATH": path},
+        ).returncode
+
+    assert train("whole") == 0
+    assert train("broken", kill=4) == -signal.SIGKILL
+    assert train("broken") == 0
     assert (tmp_path / "broken" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
     whole, broken = read_weights(tmp_path / "whole"), read_weights(tmp_path / "broken")
     assert whole.tensors
