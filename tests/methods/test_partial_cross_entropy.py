@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +23,9 @@ from napari_weakseg.training.partial_losses import (
     partial_cross_entropy_loss,
     weighted_partial_cross_entropy_loss,
 )
+from napari_weakseg.training.slice_fit import hang_together
 from napari_weakseg.training.slice_material import with_outside
+from napari_weakseg.training.stacks import Stack
 from napari_weakseg.volume import Volume
 from toy_cohort import toy_case
 
@@ -185,3 +189,43 @@ def test_a_closed_background_stroke_teaches_as_many_voxels_outside_as_it_has():
     assert (more[labels != IGNORE] == labels[labels != IGNORE]).all()
     assert (more[0, 11:30, 11:30] == labels[0, 11:30, 11:30]).all()
     assert (with_outside(labels, seed=0) == more).all()
+
+
+class Reader(torch.nn.Module):
+    """Finds in an image just the classes that are written into it."""
+
+    def forward(self, x):
+        return 9 * torch.nn.functional.one_hot(x[:, 0].round().long(), 3).movedim(-1, 1).float(), ()
+
+
+@pytest.mark.parametrize(("apart", "expected"), [(False, True), (True, False)])
+def test_strokes_say_whether_the_structures_hang_together(apart, expected):
+    classes = np.zeros((4, 32, 32), dtype=np.float32)
+    classes[1:3, 4:9, 4:9] = 1
+    classes[1:3, 16 if apart else 9 : 21, 4:9] = 2
+    classes[1, 28, 28] = 1  # found by mistake, where nobody marked anything
+    labels = np.full(classes.shape, IGNORE, dtype=np.int8)
+    labels[1, 6, 5:8], labels[1, 18, 5:8], labels[1, 0, :] = 1, 2, 0
+    material = SimpleNamespace(checked=[], stacks=[Stack.of(classes[None], labels)], classes=3)
+    recipe = new_recipe("partial_cross_entropy", **TINY)
+    assert hang_together(Reader(), material, recipe, torch.device("cpu")) is expected
+    material.stacks = [Stack.of(classes[None], np.full_like(labels, IGNORE))]
+    assert not hang_together(Reader(), material, recipe, torch.device("cpu"))
+
+
+def test_what_lies_apart_is_left_out_and_said_unless_a_stroke_is_on_it(monkeypatch):
+    case = toy_case(0)
+    _, weights = trained([case], steps=1, one_component="yes")
+    found = np.zeros((3, *case.volume.shape), dtype=np.float32)
+    found[0] = 0.2
+    found[1, 2:9, 2:9, 2], found[2, 20:23, 20:23, 2] = 0.9, 0.9
+    monkeypatch.setattr(slice_inference, "segmented", lambda *_: (found, np.zeros((0, *case.volume.shape), np.float32), ""))
+    result = predict(replace(case, scribbles=None), weights)
+    assert set(np.unique(result.labels)) == {0, 1}
+    assert [note for note in result.notes if "9 voxels apart" in note]
+    strokes = np.zeros(case.volume.shape, dtype=np.uint8)
+    strokes[21, 21, 2] = 2
+    marked = replace(case, scribbles=Scribbles(strokes, case.structures, case.volume.affine))
+    assert (predict(marked, weights).labels == 2).sum() == 9
+    _, kept = trained([case], steps=1, one_component="no")
+    assert (predict(replace(case, scribbles=None), kept).labels == 2).sum() == 9

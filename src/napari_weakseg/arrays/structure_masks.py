@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -27,6 +28,9 @@ MARGIN = 3
 
 DENSE = 0.1
 """Strokes say enough by themselves where half of all voxels lie closer to one than this share of the structures' size."""
+
+AT_ONCE = 2
+"""Structures that are drawn at the same time: most of that work runs beside Python; more would hold more of a large volume."""
 
 SURE = 0.998
 """No probability comes closer to 1."""
@@ -131,11 +135,14 @@ def _one_by_one(
     one: OneStructure,
 ) -> tuple[Maps, Index]:
     """Logit of each structure against everything else; 0 for the background."""
-    drawn = {}
-    for index, value in enumerate(values, start=1):
-        if (strokes == value).any():
-            others = np.where(strokes != 0, np.uint8(BACKGROUND_STROKE), np.uint8(0))
-            drawn[index] = one(image, spacing, strokes=np.where(strokes == value, np.uint8(1), others))
+    others = np.where(strokes != 0, np.uint8(BACKGROUND_STROKE), np.uint8(0))
+
+    def draw(value: int) -> tuple[Maps, Index]:
+        return one(image, spacing, strokes=np.where(strokes == value, np.uint8(1), others))
+
+    marked = [index for index, value in enumerate(values, start=1) if (strokes == value).any()]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        drawn = dict(zip(marked, pool.map(draw, (values[index - 1] for index in marked)), strict=True))
     windows = [window for _, window in drawn.values()]
     i, j, k = (slice(min(w[a].start for w in windows), max(w[a].stop for w in windows)) for a in range(3))
     logits = np.full((len(values) + 1, *(part.stop - part.start for part in (i, j, k))), logit(1 - SURE), dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..arrays.largest_component import strokes_apart
 from ..errors import DataError, PromptError
 from ..method import Preview, Step, Weights
 from ..networks.slice_unet import padded
@@ -17,7 +19,7 @@ from .devices import describe_device, pick_device
 from .loop import train_steps
 from .partial_losses import balanced_error, soft_cross_entropy_loss
 from .slice_batches import SliceBatches
-from .slice_inference import as_preview, first_maps, load, segmented, with_first_mask
+from .slice_inference import as_preview, first_maps, load, segmented, stack_maps, with_first_mask
 from .slice_material import Material, gather
 from .slice_recipe import learning_rate_at
 from .stacks import structures_of
@@ -39,6 +41,10 @@ CHOSEN_FROM = 0.5
 """Share of the steps after which weights may be chosen, as published: strokes alone would choose those from before the game."""
 
 CHECKED_SLICES, CHECKED_STACKS = 64, 8
+
+APART = 0.01
+"""Structures hang together where no more than this share of the stroke voxels that were found lies apart from the rest."""
+
 Place = tuple[int, int | slice]
 """A stack's number and which of its slices."""
 
@@ -223,7 +229,36 @@ def fit_slices(
         preview=preview,
         notes=notes,
     )
+    known["one_component"] = recipe.one_component == "yes" or (
+        recipe.one_component == "auto" and hang_together(chosen_segmentor(learner, best), material, recipe, device)
+    )
     return weights_now()
+
+
+def chosen_segmentor(learner: Learner, best: Best) -> nn.Module:
+    """The segmentor with the weights that were chosen, or the last ones."""
+    segmentor = learner.segmentor
+    if float(best.error) < NOT_YET:
+        segmentor = copy.deepcopy(segmentor)
+        segmentor.load_state_dict(best.weights())
+    return segmentor
+
+
+def hang_together(segmentor: nn.Module, material: Material, recipe: SliceRecipe, device: torch.device) -> bool:
+    """Whether what the strokes mark lies in one component of what is found, on a few cases; no mask is read for that.
+
+    Judged on the cases that weights are chosen by, or else on those learnt from, in whole slices.
+    """
+    stacks = material.checked if len(material.checked) else material.stacks
+    places = [n for n in range(len(stacks)) if (stacks[n].labels > 0).any()]
+    found = apart = 0
+    for number in np.unique(np.linspace(0, len(places) - 1, CHECKED_STACKS).astype(int)) if places else ():
+        stack = stacks[places[number]]
+        maps, _ = stack_maps(segmentor, np.array(stack.image), recipe, device)  # a copy: what is prepared may be read-only
+        labels = maps[:, : material.classes].argmax(dim=1).cpu().numpy()
+        counted = strokes_apart(labels, stack.labels)
+        found, apart = found + counted[0], apart + counted[1]
+    return found > 0 and apart <= APART * found
 
 
 @torch.inference_mode()

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..arrays.largest_component import largest_component
+from ..arrays.scribbles import foreground_of
 from ..arrays.structure_masks import structure_masks
 from ..errors import DataError, PromptError
 from ..method import Preview, Result
@@ -34,6 +36,8 @@ Segmented = tuple[Tensor, tuple[Tensor, ...]]
 
 LEAST = np.float32(1e-3)
 """No probability weighs more against a class than this."""
+
+APART = "{} voxels apart from the rest were left out: where strokes were drawn, the structures hang together."
 
 _LAST: WeakKeyDictionary[Case, tuple[tuple[int, ...], NDArray[np.float32]]] = WeakKeyDictionary()
 """The first mask of a case that is still in use: fitting, previews and predicting ask for the same."""
@@ -92,14 +96,28 @@ def predict_slices(
     maps = with_first_mask(maps, case, weights.structures, recipe, sum(weights.meta.get("steps", ())))
     names = [f"attention 1/{2**level}" for level in range(len(attentions))]
     notes += (device_note,) if device_note else ()
-    return _result(case, weights.structures, maps, dict(zip(names, attentions, strict=True)), notes), segmentor
+    together = bool(meta.get("one_component", False))
+    return _result(
+        case, weights.structures, maps, dict(zip(names, attentions, strict=True)), notes, together=together
+    ), segmentor
 
 
 def _result(
-    case: Case, structures: tuple[Structure, ...], maps: NDArray[np.float32], more: Mapping[str, Any], notes: tuple[str, ...]
+    case: Case,
+    structures: tuple[Structure, ...],
+    maps: NDArray[np.float32],
+    more: Mapping[str, Any],
+    notes: tuple[str, ...],
+    *,
+    together: bool = False,
 ) -> Result:
     values = np.array([0, *(structure.value for structure in structures)], dtype=np.uint8)
     labels = values[maps.argmax(axis=0)]
+    if together:
+        drawn = None if case.scribbles is None else foreground_of(case.scribbles.labels)
+        apart = (labels != 0) & ~largest_component(labels, drawn)
+        labels[apart] = 0
+        notes += (APART.format(int(apart.sum())),) if apart.any() else ()
     if case.scribbles is not None:
         strokes = case.scribbles.labels
         labels = np.where(strokes == 0, labels, np.where(strokes == BACKGROUND_STROKE, 0, strokes)).astype(np.uint8)
@@ -156,7 +174,6 @@ def load(modules: Mapping[str, nn.Module], weights: Weights) -> None:
         module.load_state_dict(own)
 
 
-@torch.inference_mode()
 def segmented(
     segmentor: nn.Module, case: Case, frame: Frame, classes: int, recipe: SliceRecipe, device: torch.device
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], str]:
@@ -166,19 +183,29 @@ def segmented(
     """
     cut = Cut(case.volume, frame)
     check_thickness(cut, case, recipe)
-    image = torch.from_numpy(np.stack([cut.image(channel.array) for channel in case.channels.values()]))
+    image = np.stack([cut.image(channel.array) for channel in case.channels.values()])
+    maps, note = stack_maps(segmentor, image, recipe, device)
+    back = cut.back(maps)
+    return back[:classes], back[classes:], note
+
+
+@torch.inference_mode()
+def stack_maps(
+    segmentor: nn.Module, image: NDArray[np.float32], recipe: SliceRecipe, device: torch.device
+) -> tuple[Tensor, str]:
+    """Class probabilities and the gates' openings (S, K + levels, H, W) of a stack (C, S, H, W), and a note as `segmented`."""
     segmentor.eval()
+    seen = torch.from_numpy(image)
     flat = recipe.dimensions == "2D"
     whole, sides = (_slices, (recipe.batch,)) if flat else (_volumes, recipe.window)
 
     def run(where: torch.device, window: Sizes) -> Tensor:
-        return whole(segmentor.to(where), image, window, where)
+        return whole(segmentor.to(where), seen, window, where)
 
     least, multiple = ((1,), 1) if flat else ((MULTIPLE,) * 3, MULTIPLE)
     maps, notes = with_fallback(run, device, sides, smallest=least, multiple=multiple)
     segmentor.to(device)
-    back = cut.back(maps)
-    return back[:classes], back[classes:], " ".join(notes)
+    return maps, " ".join(notes)
 
 
 def _outputs(segmentor: nn.Module, images: Tensor) -> Tensor:

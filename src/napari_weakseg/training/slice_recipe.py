@@ -27,6 +27,7 @@ PAPER: Mapping[str, Any] = {
     "momentum": 0.01,
     "rotation": 90.0,
     "background_contours": False,
+    "one_component": "no",
     "field": 2.5,
     "first_weight": 0.0,
     "first_share": 0.0,
@@ -85,6 +86,11 @@ class SliceRecipe(Recipe):
     )
     first_share: float = knob(
         0.5, min=0, max=1, tooltip="Share of the first mask beside the network in the mask of a volume with strokes"
+    )
+    one_component: str = knob(
+        "auto",
+        choices=("auto", "yes", "no"),
+        tooltip="Leave out what lies apart from the largest component of all structures; auto: where the strokes hang together",
     )
     hold_out: float = knob(
         0.0, min=0, max=0.5, tooltip="Share of whole strokes kept from training, to choose the best weights by; 0: the last"
