@@ -15,6 +15,7 @@ They are added with the weights `WEIGHTS`, chosen once on development volumes; a
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from .intensity import averaged, interpolated, scaled_intensity
 from .random_walker import FREE, random_walker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 LARGEST = 2**18
 """Voxels of the working grid at most."""
+
+AT_ONCE = 2
+"""Pieces of work that are done at the same time: most of it runs beside Python; more would hold more of a large volume."""
 
 THICK = 3.0
 """Slices are thick where their distance is so many times the size of their pixels."""
@@ -77,11 +81,14 @@ def stroke_logits(
     whole = (slice(0, image.shape[0]), slice(0, image.shape[1]), slice(0, image.shape[2]))
     marked = [bool((strokes == value).any()) for value in (BACKGROUND_STROKE, *values)]
     marked[0] |= bool((evidence["distance"][0] > NO_STROKE).any())
-    grown = [
-        interpolated(one, factors, whole) if known else np.full(image.shape, NO_STROKE, np.float32)
-        for one, known in zip(np.asarray(total), marked, strict=True)
-    ]
-    return np.stack(grown)
+    logits = np.full((len(marked), *image.shape), NO_STROKE, dtype=np.float32)
+
+    def grow(index: int) -> None:
+        logits[index] = interpolated(np.asarray(total)[index], factors, whole)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(grow, np.flatnonzero(marked).tolist()))
+    return logits
 
 
 def stroke_evidence(
@@ -96,14 +103,16 @@ def stroke_evidence(
     fine = ndimage.gaussian_filter(picture, 0.7 / steps)
     background = np.zeros((len(values) + 1, *picture.shape), dtype=np.float32)
     background[0] = 1
-    return {
-        "distance": np.stack([_distance(classes == index, steps) for index in range(len(values) + 1)]),
-        "walk": _walk(picture, classes, len(values)),
-        "flood": _flood(picture, classes, steps, len(values)),
-        "look": np.stack([_look(fine, classes == index, steps) for index in range(len(values) + 1)]),
-        "absence": _absence(classes, steps, len(values)),
-        "background": background,
-    }, factors
+    kinds: dict[str, Callable[[], Maps]] = {
+        "distance": lambda: np.stack([_distance(classes == index, steps) for index in range(len(values) + 1)]),
+        "walk": lambda: _walk(picture, classes, len(values)),
+        "flood": lambda: _flood(picture, classes, steps, len(values)),
+        "look": lambda: np.stack([_look(fine, classes == index, steps) for index in range(len(values) + 1)]),
+        "absence": lambda: _absence(classes, steps, len(values)),
+    }
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = {name: pool.submit(kind) for name, kind in kinds.items()}
+    return {name: maps.result() for name, maps in found.items()} | {"background": background}, factors
 
 
 def _factors(shape: tuple[int, ...], spacing: Sequence[float]) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from ..prompts import BACKGROUND_STROKE
 from .intensity import finite_intensity
 from .marks import frame_of
 from .scribbles import foreground_of
-from .stroke_evidence import stroke_logits
+from .stroke_evidence import AT_ONCE, stroke_logits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +28,6 @@ MARGIN = 3
 
 DENSE = 0.1
 """Strokes say enough by themselves where half of all voxels lie closer to one than this share of the structures' size."""
-
-AT_ONCE = 2
-"""Structures that are drawn at the same time: most of that work runs beside Python; more would hold more of a large volume."""
 
 SURE = 0.998
 """No probability comes closer to 1."""
