@@ -86,7 +86,8 @@ def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None, unpaire
 
 def _state(case, recipe, done, note, *, ended):
     tensors = {"done": np.array([done])}
-    weights = Weights(card.name, recipe, case.structures, tensors, {"steps": [done], "notes": [note]})
+    meta = {"steps": [done], "notes": [note], "slice_axis": 2, "grid_spacing": 0.0}
+    weights = Weights(card.name, recipe, case.structures, tensors, meta)
     finished = {"train": done} if ended else {}
     return TrainingState(weights, tensors, {"stage": "train", "index": done, "total": recipe.steps, "finished": finished})
 

@@ -9,26 +9,30 @@ import pytest
 from napari.components import ViewerModel
 
 import stroke_method
+from napari_weakseg.case import Case
 from napari_weakseg.errors import GeometryError, PromptError
 from napari_weakseg.io.nifti import read_mask
 from napari_weakseg.io.records import read_record
+from napari_weakseg.method import Result
 from napari_weakseg.plugin.edits import recoverable
 from napari_weakseg.plugin.layers import from_layer, image_layer_data
 from napari_weakseg.plugin.proposals import FIRST, REFINED
-from napari_weakseg.plugin.refinement import Kept, Refinement, first_steps
+from napari_weakseg.plugin.refinement import DOUBT_TABLE, Kept, Refinement, first_steps, from_result
 from napari_weakseg.plugin.scribble_codes import CodesQuestion
 from napari_weakseg.plugin.scribble_desk import KEPT_MASKS, ScribbleDesk
 from napari_weakseg.plugin.scribble_session import (
     ScribbleJob,
     coloured,
+    new_document,
     renamed,
     renumbered,
+    replaced_strokes,
     with_lock,
     with_structure,
 )
 from napari_weakseg.plugin.session import Problem
 from napari_weakseg.plugin.strokes_elsewhere import labels_elsewhere, strokes_of_file, strokes_of_layer
-from napari_weakseg.prompts import Structure
+from napari_weakseg.prompts import Scribbles, Structure
 from napari_weakseg.volume import Volume
 
 SHAPE = (24, 20, 8)
@@ -287,6 +291,20 @@ def test_structures_are_renamed_coloured_and_renumbered(person):
     assert with_structure(renumbered(person.desk.document, 2, 3)).structures[-1].value == 2
 
 
+def test_no_two_structures_get_one_name():
+    document = with_structure(renumbered(with_structure(new_document()), 2, 3))
+    assert [(s.name, s.value) for s in document.structures] == [("structure 1", 1), ("structure 2", 3), ("structure 3", 2)]
+    document = renamed(renamed(document, 1, "RV"), 3, "structure 7")
+    codes = np.arange(9, dtype=np.uint8).reshape(1, 3, 3)
+    codes[codes == 8] = 0
+    brought = Scribbles(codes, (*(Structure(f"structure {n}", n) for n in (1, 2, 3, 4, 6, 7)), Structure("RV", 5)))
+    names = {s.value: s.name for s in replaced_strokes(document, brought).structures}
+    assert (names[1], names[3], names[5]) == ("RV", "structure 7", "structure 5")
+    assert len(set(names.values())) == 7
+    again = with_structure(renamed(new_document(), 1, "structure 2"))
+    assert [s.name for s in again.structures] == ["structure 2", "structure 3"]
+
+
 def test_hidden_structures_are_clear_and_locked_ones_are_not_proposed(person):
     person.draw_all()
     person.first()
@@ -318,6 +336,24 @@ def test_doubtful_slices_are_walked_through(person):
     assert person.desk.slice_shown() == 5
     person.desk.go_to(1)
     assert person.desk.slice_shown() == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "slice_axis", "file_axis"),
+    [((0, 1, 2), 0, 0), ((0, 1, 2), 1, 1), ((0, 1, 2), 2, 2), ((2, 0, 1), 2, 0), ((1, 2, 0), 0, 2)],
+)
+def test_the_discriminator_s_doubt_lies_along_the_axis_that_was_cut(columns, slice_axis, file_axis):
+    affine = np.eye(4)
+    affine[:3, :3] = np.eye(3)[:, columns]  # which way of RAS each axis of the file goes; all sides are alike
+    volume = Volume(np.zeros((6, 6, 6), dtype=np.float32), affine, "cube")
+    strokes = Scribbles(np.ones(volume.shape, dtype=np.uint8), (Structure("structure 1", 1),))
+    job = ScribbleJob(Case("image", {"image": volume}, scribbles=strokes), "strokes", stroke_method.StrokeRecipe())
+    doubt = np.linspace(0, 1, 6, dtype=np.float32)
+    record = {"training": {"slice_axis": slice_axis, "grid_spacing": 1.0}}
+    mask = volume.with_array(np.ones(volume.shape, dtype=np.uint8))
+    shown = from_result(Result(mask, strokes.structures, record=record, tables={DOUBT_TABLE: doubt}), job, REFINED)
+    assert (shown.slices.by, shown.slices.axis) == ("discriminator", file_axis)
+    assert np.array_equal(shown.slices.values, doubt)
 
 
 def test_attention_maps_are_layers_on_demand(person):

@@ -30,6 +30,11 @@ def clicked(points=SIX, volume=VOLUME, document=None):
     return document
 
 
+def test_a_further_structure_gets_a_name_of_its_own():
+    document = Document().rename_structure(1, "structure 2").add_structure()
+    assert [(s.name, s.value) for s in document.structures] == [("structure 2", 1), ("structure 3", 2)]
+
+
 def test_any_order_of_clicks_fills_the_six_directions():
     for seed in range(6):
         order = np.random.default_rng(seed).permutation(6)

@@ -345,8 +345,10 @@ def test_structures_are_edited_in_the_table(hands, ready):
     cell(panel, 30, VALUE).setText("1")
     assert "another structure has the value 1" in panel.view.message.text().lower()
     assert cell(panel, 30, VALUE).text() == "30"
-    cell(panel, 30, VALUE).setText("many")
-    assert "whole number" in panel.view.message.text()
+    for words in ("many", "²", "-1", "1.5"):
+        cell(panel, 30, VALUE).setText(words)
+        assert "whole number" in panel.view.message.text(), words
+        assert cell(panel, 30, VALUE).text() == "30"
     cell(panel, 30, NAME).setText("RV")
     assert "already" in panel.view.message.text()
     panel.set_colour(1, "#aa0011")

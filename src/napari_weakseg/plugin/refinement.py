@@ -208,11 +208,7 @@ def from_result(result: Result, job: ScribbleJob, stage: str) -> Proposal:
     """The end of a run: the mask with who doubts it and what the gates let through."""
     proposal = Proposal.from_result(result, keys_of(job), stage)
     maps = {name: values for name, values in result.maps.items() if name.startswith(_ATTENTION)}
-    judged = result.tables.get(DOUBT_TABLE)
-    doubt = None
-    if judged is not None:
-        doubt = SliceDoubt(_axis_of(np.shape(judged)[0], job), np.asarray(judged, dtype=np.float32), "discriminator")
-    return replace(proposal, slices=doubt or _mask_doubt(proposal, job), maps=maps)
+    return replace(proposal, slices=_discriminator_doubt(result, job) or _mask_doubt(proposal, job), maps=maps)
 
 
 def keys_of(job: ScribbleJob) -> tuple[ObjectKey, ...]:
@@ -220,11 +216,15 @@ def keys_of(job: ScribbleJob) -> tuple[ObjectKey, ...]:
     return tuple(ObjectKey(structure.value, 1) for structure in job.case.structures)
 
 
-def _axis_of(count: int, job: ScribbleJob) -> int:
-    """The axis that has so many slices, the one with thick slices first."""
-    axis = slice_axis(job.case.volume)
-    shape = job.case.volume.shape
-    return axis if shape[axis] == count else next((n for n in range(3) if shape[n] == count), axis)
+def _discriminator_doubt(result: Result, job: ScribbleJob) -> SliceDoubt | None:
+    """The discriminator's doubt, along the axis of the file that the run cut into slices."""
+    judged, training = result.tables.get(DOUBT_TABLE), result.record.get("training", {})
+    if judged is None or "slice_axis" not in training:
+        return None
+    from ..training.stacks import Cut, Frame  # torch was loaded by the run
+
+    cut = Cut(job.case.volume, Frame(int(training["slice_axis"]), float(training["grid_spacing"])))
+    return SliceDoubt(cut.file_axis, np.asarray(judged, dtype=np.float32), "discriminator")
 
 
 def _mask_doubt(proposal: Proposal, job: ScribbleJob) -> SliceDoubt | None:

@@ -10,7 +10,7 @@ import numpy as np
 from ..case import Case
 from ..errors import PromptError, WeaksegError
 from ..prompts import BACKGROUND_STROKE, Scribbles, Structure
-from .session import Document, ObjectKey, Problem
+from .session import Document, ObjectKey, Problem, free_name
 from .strokes import Stroke
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def with_structure(document: Document) -> Document:
     value = next((n for n in range(1, BACKGROUND_STROKE) if n not in used), None)
     if value is None:
         raise PromptError(f"there are {BACKGROUND_STROKE - 1} structures, as many as a mask can hold; use one of them.")
-    return _with(document, (*document.structures, Structure(f"structure {value}", value)), structure_key(value))
+    added = Structure(free_name(document.structures, value), value)
+    return _with(document, (*document.structures, added), structure_key(value))
 
 
 def _with(document: Document, structures: tuple[Structure, ...], current: ObjectKey) -> Document:
@@ -118,14 +119,17 @@ def drawing(document: Document, code: int) -> Document:
 
 
 def replaced_strokes(document: Document, scribbles: Scribbles) -> Document:
-    """All strokes anew from elsewhere; structures that they bring and the document lacks are added."""
+    """All strokes anew from elsewhere; structures that the document lacks are added, under names that are free."""
     known = {structure.value: structure for structure in document.structures}
     marked = [structure for structure in scribbles.structures if (scribbles.labels == structure.value).any()]
     untouched = not document.strokes and len(document.structures) == 1 and document.structures[0].name == "structure 1"
     if untouched and marked:
         known = {}
     for structure in marked:
-        known.setdefault(structure.value, structure)
+        others = [other for other in known.values() if other.value != structure.value]
+        clash = any(other.name == structure.name for other in others)
+        named = replace(structure, name=free_name(others, structure.value)) if clash else structure
+        known.setdefault(structure.value, named)
     flat = np.ascontiguousarray(scribbles.labels).reshape(-1)
     where = np.flatnonzero(flat)
     codes = flat[where]

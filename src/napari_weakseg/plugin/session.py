@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..prompts import LESION, ExtremePoints, Structure
 from .strokes import Stroke, scribbles_of, stroke_from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -31,6 +32,12 @@ class ObjectKey(NamedTuple):
 
 
 _FIRST = ObjectKey(LESION.value, 1)
+
+
+def free_name(structures: Iterable[Structure], value: int) -> str:
+    """``"structure <value>"``, or with the next number that makes it no other structure's name."""
+    taken = {structure.name for structure in structures}
+    return next(name for name in (f"structure {number}" for number in count(value)) if name not in taken)
 
 
 class Mark(NamedTuple):
@@ -135,7 +142,7 @@ class Document:
         """A further structure with the next free value, and its first object as the current one."""
         value = max(structure.value for structure in self.structures) + 1
         key = ObjectKey(value, 1)
-        structures = (*self.structures, Structure(f"structure {value}", value))
+        structures = (*self.structures, Structure(free_name(self.structures, value), value))
         return replace(self, structures=structures, objects=(*self.objects, key), current=key)
 
     def rename_structure(self, value: int, name: str) -> Document:

@@ -182,7 +182,7 @@ class StrokePanel(DeskPanel):
         self.brush(self.desk.document.current.structure)
 
     def _revalue(self, value: int, words: str) -> None:
-        if words.strip().isdigit():
+        if words.strip().isdecimal():
             self._act("change a value", partial(renumbered, old=value, new=int(words)))
             self.brush(self.desk.document.current.structure)
         else:
