@@ -439,8 +439,14 @@ def test_masks_of_other_patients_change_the_form(hands, ready, tmp_path):
     assert panel.view.form_label.text().startswith("3 masks of other patients")
     assert panel.view.message.text() == "Read 3 masks of other patients."
     hands.press(panel.view.structure_add)
+    assert "No mask holds the value 3 (structure 3)" in panel.view.form_label.text()
+    write_mask(volume.with_array(np.where(mask == 1, 9, mask)), tmp_path / "other_values.nii.gz")
     panel.read_masks(str(tmp_path))
-    hands.qtbot.waitUntil(lambda: "none holds the value 3 (structure 3)" in panel.view.message.text(), timeout=WAIT)
+    hands.qtbot.waitUntil(lambda: panel.view.message.text().startswith("Read 4 masks"), timeout=WAIT)
+    assert "No structure has the value 9: masks that hold such a value (1 of 4)" in panel.view.message.text()
+    assert panel.view.form_label.text().startswith("4 masks of other patients")
+    assert "3 used" in panel.view.form_label.text()
+    assert len(panel.desk.masks) == 3
     panel.view.method.expand(animate=False)
     hands.qtbot.wait(50)
     hands.press(panel.view.masks_drop)

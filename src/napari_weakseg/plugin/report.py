@@ -17,7 +17,6 @@ from .session import directions_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..prompts import Structure
     from ..recipe import Recipe
     from ..volume import Volume
     from .cohort_jobs import News
@@ -98,18 +97,6 @@ def doubt_words(doubt: SliceDoubt) -> str:
     if doubt.by == "discriminator":
         return "How little each slice's shape is believed, by the network that knows real masks; click to go there"
     return "How unsure the mask is of itself, slice by slice; click to go there"
-
-
-def masks_line(masks: Sequence[Volume], structures: Sequence[Structure]) -> str:
-    """What was read, and what in it does not fit the structures."""
-    held = {int(value) for mask in masks for value in np.unique(mask.array)} - {0}
-    words = f"read {len(masks)} masks of other patients"
-    lacking = [structure for structure in structures if structure.value not in held]
-    if lacking:
-        return (
-            f"{words}; none holds the value {lacking[0].value} ({lacking[0].name}): values must mean the same as in the table."
-        )
-    return f"{words}."
 
 
 def _with_first(bench: ImageDesk) -> float | None:

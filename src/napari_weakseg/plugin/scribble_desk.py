@@ -19,6 +19,7 @@ from .edits import History
 from .export import WriteStrokes
 from .image_desk import ImageDesk
 from .layers import KEY
+from .others_masks import OthersMasks
 from .proposals import FIRST, REFINED, Proposal, SliceDoubt
 from .scribble_layers import ScribbleLayers
 from .scribble_session import (
@@ -37,8 +38,6 @@ from .slices import go_to_slice, slice_shown
 from .strokes import new_strokes, painted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
@@ -66,7 +65,7 @@ class ScribbleDesk(ImageDesk):
         super().__init__(viewer)
         self.history = History(new_document())
         self.problem = ""
-        self.masks: Sequence[Volume] = ()
+        self.others = OthersMasks()
         self.shows_maps = False
         self.channels: tuple[Volume, ...] = ()
         self._before: tuple[Proposal, ...] = ()  # what was in view before the refinement
@@ -206,6 +205,11 @@ class ScribbleDesk(ImageDesk):
         self.brush(self.document.current.structure)
 
     # -- runs and masks --------------------------------------------------------------------
+
+    @property
+    def masks(self) -> tuple[Volume, ...]:
+        """The masks of other patients that fit the structures as they are."""
+        return self.others.usable(self.document.structures)
 
     def job(self, method: str, recipe: Recipe, **changes: Any) -> ScribbleJob | Problem:
         """What would run now on what is drawn, or why nothing can; a stroke that is being drawn counts."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import WeaksegError
-from ...io.unpaired_masks import read_unpaired_masks
 from ...methods import get_method, list_methods
 from ..companions import other_channels
 from ..form import RecipeForm
+from ..others_masks import OthersMasks, counted
 from ..report import (
     device_words,
     doubt_words,
     expected_line,
     mask_line,
-    masks_line,
     measures,
     news_line,
     record_text,
@@ -36,7 +33,6 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QAbstractButton
 
     from ...recipe import Recipe
-    from ...volume import Volume
 
 DEFAULT = "adversarial_gating"
 
@@ -56,7 +52,6 @@ class ScribblesPanel(StrokePanel):
         super().__init__(viewer)
         self.method = ""
         self.form: RecipeForm
-        self._folder = ""
         self.runs = ScribbleRuns(self.desk, self._settings, self._show_run, self.say)
         self._fill_methods()
         self._connect()
@@ -128,14 +123,15 @@ class ScribblesPanel(StrokePanel):
     def read_masks(self, folder: str) -> None:
         """Read the masks of other patients in the background."""
         self.say("reading masks…")
-        in_background(lambda: read_unpaired_masks(folder), partial(self._masks_read, folder), self.failed)
+        in_background(lambda: OthersMasks.read(folder), self._masks_read, self.failed)
 
-    def _masks_read(self, folder: str, masks: tuple[Volume, ...]) -> None:
-        self.desk.masks, self._folder = masks, Path(folder).name
-        self.say(masks_line(masks, self.desk.document.structures))
+    def _masks_read(self, others: OthersMasks) -> None:
+        self.desk.others = others
+        faults = others.faults(self.desk.document.structures)
+        self.say(" ".join([f"read {counted(len(others.masks))} of other patients.", *faults]))
 
     def _drop_masks(self) -> None:
-        self.desk.masks, self._folder = (), ""
+        self.desk.others = OthersMasks()
         self.refresh()
 
     # -- masks -----------------------------------------------------------------------------
@@ -233,17 +229,11 @@ class ScribblesPanel(StrokePanel):
         self._show_run()
 
     def _show_method(self) -> None:
-        view, masks = self.view, self.desk.masks
+        view, others = self.view, self.desk.others
         takes = get_method(self.method).card.learns_masks
         view.masks_row.setVisible(takes)
-        view.masks_drop.setEnabled(bool(masks))
-        words = ""
-        if takes:
-            words = (
-                f"{len(masks)} masks of other patients, from {self._folder}: they say which shapes are real."
-                if masks
-                else "No masks of other patients were given: the gates learn from the prediction itself."
-            )
+        view.masks_drop.setEnabled(bool(others.masks))
+        words = others.line(self.desk.document.structures) if takes else ""
         view.form_label.setText(words)
         view.form_label.setVisible(bool(words))
 
