@@ -140,6 +140,7 @@ def test_parts_and_unpaired_masks_from_folder_names(tmp_path):
     save(tmp_path / "test" / "b" / "image.nii.gz", image(2))
     save(tmp_path / "unpaired_masks" / "x.nii.gz", mask())
     save(tmp_path / "unpaired_masks" / "y_mask.nii.gz", mask())
+    (tmp_path / "unpaired_masks" / "._x.nii.gz").write_bytes(b"what macOS leaves on other file systems")
     save(tmp_path / "train" / "nobody" / "mask.nii.gz", mask())
     data, notes = guess(tmp_path)
     assert [[case["id"] for case in data[part]] for part in ("training", "validation", "testing")] == [

@@ -291,7 +291,10 @@ def test_slices_that_are_marked_in_full_are_understood(tmp_path):
 def test_a_dataset_without_ignore_has_reference_masks(tmp_path):
     dataset(tmp_path, labels={"background": 0, "lesion": 1, "rest": 2})
     save(tmp_path / "labelsTr" / "nobody.nii.gz", mask())
+    for name in ("imagesTr/._a_0000.nii.gz", "labelsTr/._a.nii.gz", "labelsTr/._nobody.nii.gz"):
+        (tmp_path / name).write_bytes(b"what macOS leaves on other file systems")
     data, _ = guess_cohort(tmp_path)
+    assert [case["id"] for case in data["training"]] == ["a", "b_mask"]
     assert "scribble_codes" not in data and "scribble" not in data["training"][0]
     assert data["training"][0]["label"] == "labelsTr/a.nii.gz"
     assert data["structures"] == [{"name": "lesion", "value": 1}, {"name": "rest", "value": 2}]

@@ -57,7 +57,7 @@ def test_they_reach_the_method_and_the_record_and_a_replay_needs_them(marked, ma
     again = api.replay(result.record, volume, unpaired_masks=masks[::-1])
     assert again.mask.sha256 == result.mask.sha256
     assert again.record["unpaired_masks"] == result.record["unpaired_masks"]
-    with pytest.raises(DataError, match="1 of the 2 recorded unpaired masks"):
+    with pytest.raises(DataError, match="1 of the 2 recorded unpaired masks is not among"):
         api.replay(result.record, volume, unpaired_masks=masks[:1])
 
 
@@ -87,6 +87,7 @@ def test_a_folder_of_them_on_the_command_line(marked, masks, tmp_path, monkeypat
     assert "the folder others holds no NIfTI file" in capsys.readouterr().err
     for mask in masks:
         save(mask.array, others / f"{mask.name}.nii.gz")
+        (others / f"._{mask.name}.nii.gz").write_bytes(b"what macOS leaves on other file systems")
     assert main(segment) == 0
     record = json.loads((tmp_path / "record.json").read_text())
     assert [one["name"] for one in record["unpaired_masks"]] == ["other0.nii.gz", "other1.nii.gz"]
@@ -107,3 +108,30 @@ def test_a_folder_that_is_none_is_refused(marked, tmp_path, monkeypatch, capsys)
     command = ["segment", "image.nii.gz", "--scribbles", "strokes.nii.gz", "--method", "strokes", "-o", "mask.nii.gz"]
     assert main([*command, "--unpaired-masks", "nowhere"]) == 2
     assert "nowhere is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [((0, 0), "no unpaired mask holds a structure"), ((1, 3), "mask other3 holds the label 3, which no structure has")],
+)
+def test_masks_that_cannot_be_learnt_from_are_refused_before_the_first_mask(marked, values, words):
+    volume, strokes = marked
+    masks = [Volume(np.full((4, 4, 3), n, dtype=np.uint8), np.eye(4), name=f"other{n}") for n in values]
+    seen = []
+    with pytest.raises(DataError, match=words):
+        api.segment(volume, strokes, method="strokes", recipe=RECIPE, unpaired_masks=masks, on_step=seen.append)
+    assert seen == []
+
+
+def test_the_reference_of_the_image_is_not_unpaired(marked, masks):
+    volume, strokes = marked
+    own = volume.with_array((volume.array > 50).astype(np.uint8), name="own")
+    with pytest.raises(DataError, match="unpaired mask copy is the mask of image"):
+        api.segment(
+            volume,
+            strokes,
+            method="strokes",
+            recipe=RECIPE,
+            reference=own,
+            unpaired_masks=[*masks, own.with_array(own.array, name="copy")],
+        )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
+from .arrays.pairing import check_unpaired, content_of, own_mask
 from .case import Case, Cohort, Fold
 from .cohorts import held_out, seen_by, training_steps
 from .errors import DataError, GeometryError, PromptError, RecipeError
@@ -117,6 +118,8 @@ def steps(
     if unpaired_masks and not room.card.learns_masks:
         raise RecipeError(f"{room.card.name} learns nothing from unpaired masks; leave them out, or choose adversarial_gating.")
     case = _checked(case, room.card.prompts, needs_marks=weights is None)
+    if unpaired_masks and weights is None:
+        _check_masks(unpaired_masks, case)
     _check_memory(case, room.card.name, recipe if weights is None else weights.recipe, weights)
     began = time.monotonic()
     durations: dict[str, float] = {}
@@ -430,6 +433,15 @@ def _checked(case: Case, takes: tuple[str, ...], *, needs_marks: bool) -> Case:
     if not np.allclose(points.affine, case.volume.affine, rtol=0, atol=1e-6):
         points = points.on(case.volume)
     return replace(case, points=_in_order(points.checked(case.volume)))
+
+
+def _check_masks(masks: Sequence[Volume], case: Case) -> None:
+    """Refuse masks of other patients that cannot be learnt from, before anything is computed."""
+    check_unpaired(masks, case.structures)
+    own = "" if case.reference is None else content_of(case.reference)
+    for mask in masks:
+        if own and content_of(mask) == own:
+            raise DataError(own_mask(mask.name, case.volume.name))
 
 
 def _with_previous(case: Case) -> Case:

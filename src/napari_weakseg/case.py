@@ -226,8 +226,11 @@ class Cohort:
         )
 
 
-def known(cases: Sequence[Case], name: str) -> tuple[Any, ...]:
-    """One field (``"id"``, ``"patient"`` or ``"image_label"``) of every case, without reading an image where that is lazy."""
+def known(cases: Sequence[Any], name: str) -> tuple[Any, ...]:
+    """One field (``"id"``, ``"patient"`` or ``"image_label"``) of every case, without reading an image where that is lazy.
+
+    Of masks it is their ``"name"``.
+    """
     lazy = getattr(cases, f"{name}s", None)
     return tuple(getattr(case, name) for case in cases) if lazy is None else tuple(lazy)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast, overload
 
-from .arrays.pairing import Drawn, paired_note
+from .arrays.pairing import ALL_EMPTY, Drawn, content_of, own_mask, paired_note, values_in
 from .case import Case, Cohort, Fold, fingerprint, known, pick
 from .errors import CohortFaults, DataError, PromptError, RecipeError, WeaksegError
 from .io.cases import MasksOnDisk
@@ -17,8 +17,9 @@ from .methods import DEFAULT, get_method, list_methods
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Generator, Mapping
+    from collections.abc import Collection, Generator, Iterator, Mapping
 
+    from .prompts import Structure
     from .recipe import Recipe
     from .volume import Volume
 
@@ -115,7 +116,7 @@ def training_steps(
         said: list[str] = []
         masks = _unpaired(cohort.unpaired_masks if room.card.learns_masks else (), parts, said)
         takes = () if room.card.learns_unmarked else room.card.prompts
-        hashes = yield from _checked(learnt, masks, takes, supervision, said)
+        hashes = yield from _checked(learnt, parts["testing"], masks, takes, supervision, said)
         if kept is not None:
             facts = split_facts(cohort, parts, hashes)
             kept.begin(recipe, method, {**facts, "supervision": supervision, "split": split}, resume=resume)
@@ -283,14 +284,23 @@ def _unpaired(masks: Sequence[Volume], parts: Mapping[str, Sequence[Case]], said
     kept = [place for place, patient in enumerate(masks.patients) if patient not in tested]
     if len(kept) == len(masks):
         return masks
-    said.append(f"{len(masks) - len(kept)} unpaired masks of patients who are held out were left out.")
+    count = len(masks) - len(kept)
+    which = "1 unpaired mask of a patient who is" if count == 1 else f"{count} unpaired masks of patients who are"
+    said.append(f"{which} held out {'was' if count == 1 else 'were'} left out.")
     return masks.pick(kept)
 
 
 def _checked(
-    parts: Mapping[str, LearntCases], masks: Sequence[Volume], takes: tuple[str, ...], supervision: str, said: list[str]
+    parts: Mapping[str, LearntCases],
+    testing: Sequence[Case],
+    masks: Sequence[Volume],
+    takes: tuple[str, ...],
+    supervision: str,
+    said: list[str],
 ) -> Generator[Step, None, dict[str, Any]]:
     """Read every case and mask once; returns their hashes as `split_facts` takes them, and adds to the notes `said`.
+
+    Of the cases in `testing` only the masks are looked at, and only where there are unpaired ones that must not be the same.
 
     Raises
     ------
@@ -302,12 +312,16 @@ def _checked(
     seen: dict[str, str] = {}
     faults: list[str] = []
     drawn: list[Drawn | None] = []
+    structures: dict[int, Structure] = {}
+    unmarked: set[str] = set()
     for part, cases in parts.items():
         for place in range(len(cases)):
             try:
                 case = cases[place]
                 _check_marks(case, takes, supervision)
                 drawn.append(Drawn.of(case) if masks else None)
+                structures |= {structure.value: structure for structure in case.structures}
+                unmarked |= {case.id} if part == "training" and case.scribbles is None and supervision == "marks" else set()
                 image = case.image_sha256
                 hashes[part][case.id] = {"image": image, "marks": case.marks_sha256}
                 if seen.setdefault(image, case.id) != case.id:
@@ -316,20 +330,43 @@ def _checked(
                 faults.append(str(error))
             done += 1
             yield Step("check", done, total, progress=0.0)
-    for place in range(len(masks)):
+    own: dict[str, str] = {}
+    if masks:
+        for whose in (*(learnt.cases for learnt in parts.values()), testing):
+            for case_id, content in _own_masks(whose, unmarked):
+                own.setdefault(content, case_id)
+                yield Step("check", done, total, progress=0.0)
+    held: set[int] = set()
+    before = len(faults)
+    for place, name in enumerate(known(masks, "name")):
         try:
             mask = masks[place]
             hashes["unpaired_masks"].append(mask.sha256)
+            held |= values_in(mask, tuple(structures.values())) if structures else {0}
+            if (owner := own.get(content_of(mask))) is not None:
+                raise DataError(own_mask(name, owner))
             said += filter(None, (paired_note(mask, drawn),))
         except WeaksegError as error:
             faults.append(str(error))
         done += 1
         yield Step("check", done, total, progress=0.0)
+    if masks and not held and len(faults) == before:
+        faults.append(ALL_EMPTY)
     for note in said:
         yield Step("check", total, total, note=note)
     if faults:
         raise CohortFaults(faults)
     return hashes
+
+
+def _own_masks(cases: Sequence[Case], unmarked: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Id and content of the masks that an unpaired one must not be the same as: all but those of cases without strokes."""
+    alone = getattr(cases, "reference", None)
+    for place, case_id in enumerate(known(cases, "id")):
+        with suppress(WeaksegError):  # what cannot be read is for `check_cohort` to report: nothing learns from it
+            mask = None if case_id in unmarked else cases[place].reference if alone is None else alone(place)
+            if mask is not None and mask.array.any():
+                yield case_id, content_of(mask)
 
 
 def _check_marks(case: Case, takes: tuple[str, ...], supervision: str) -> None:

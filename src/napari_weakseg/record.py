@@ -110,8 +110,9 @@ def recorded_masks(recorded: Sequence[Mapping[str, Any]], given: Sequence[Volume
     known = {mask.sha256: mask for mask in given}
     masks = [known.get(str(one.get("sha256"))) for one in recorded]
     if missing := masks.count(None):
+        are = "is" if missing == 1 else "are"
         raise DataError(
-            f"{missing} of the {len(masks)} recorded unpaired masks are not among those given; give the same folder."
+            f"{missing} of the {len(masks)} recorded unpaired masks {are} not among those given; give the same folder."
         )
     return [mask for mask in masks if mask is not None]
 

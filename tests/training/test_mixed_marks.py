@@ -10,9 +10,9 @@ import torch
 
 from napari_weakseg.api import train
 from napari_weakseg.arrays.pairing import Drawn
-from napari_weakseg.case import Case
+from napari_weakseg.case import Case, Cohort
 from napari_weakseg.cohorts import training_steps
-from napari_weakseg.errors import CohortFaults
+from napari_weakseg.errors import CohortFaults, DataError
 from napari_weakseg.io import cases as cases_module
 from napari_weakseg.io.cohort import check_cohort, read_cohort
 from napari_weakseg.io.nifti_write import write_map, write_mask
@@ -22,6 +22,7 @@ from napari_weakseg.prompts import Scribbles
 from napari_weakseg.training.partial_losses import IGNORE
 from napari_weakseg.training.slice_batches import SliceBatches
 from napari_weakseg.training.slice_material import gather
+from napari_weakseg.volume import Volume
 from toy_cohort import STRUCTURES, toy_case, toy_masks
 
 TINY = {"filters": 4, "size": 32, "batch": 2, "device": "cpu", "max_seconds": 1e6, "preview_seconds": 0}
@@ -130,6 +131,56 @@ def test_a_mask_of_a_training_case_is_named_in_a_lazy_cohort_too_and_nothing_is_
     assert "renamed fits the strokes of case_0" in note
 
 
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_copy_of_the_mask_of_a_case_is_refused_before_anything_is_learnt(folder, number):
+    """Of a case whose strokes are learnt from, and of one that is tested; of one without strokes it may be learnt from."""
+    path, data = folder
+    write_mask(toy_case(number).reference, path / "renamed.nii.gz")
+    data["training"][0]["label"] = "mask_0.nii.gz"
+    data["unpaired_masks"].append("renamed.nii.gz")
+    (fault,) = check_cohort(write(path, data))
+    with pytest.raises(CohortFaults) as refused:
+        train(read_cohort(path / "cohort.json"), recipe_of(steps=1), method="adversarial_gating")
+    assert refused.value.faults == (fault,)
+    assert fault.endswith(f"renamed.nii.gz is the mask of case_{number}, so it is not unpaired; leave it out.")
+    cases = tuple(toy_case(n, strokes=n != 2) for n in range(3))
+    for owner, refuses in ((0, True), (2, False)):
+        cohort = Cohort("here", structures=STRUCTURES, training=cases, unpaired_masks=(cases[owner].reference,))
+        steps = training_steps(cohort, recipe_of(steps=1), method="adversarial_gating")
+        if refuses:
+            with pytest.raises(CohortFaults, match="unpaired mask mask is the mask of case_0"):
+                list(steps)
+        else:
+            assert list(steps)
+
+
+def test_masks_without_a_structure_are_refused_before_anything_is_learnt():
+    empty = [mask.with_array(0 * mask.array) for mask in toy_masks(2)]
+    strange = toy_masks(1)[0].with_array(np.full((32, 32, 4), 7, np.uint8), name="strange")
+    for masks, words in ((empty, "no unpaired mask holds a structure"), ([strange], "strange holds the label 7")):
+        cohort = Cohort("here", structures=STRUCTURES, training=(toy_case(0),), unpaired_masks=tuple(masks))
+        seen = []
+        with pytest.raises(CohortFaults, match=words):
+            seen.extend(step.stage for step in training_steps(cohort, recipe_of(steps=1), method="adversarial_gating"))
+        with pytest.raises(DataError, match=words):
+            gathered([toy_case(0)], (), masks, recipe_of())
+
+
+def test_masks_that_lack_structures_are_empty_or_of_another_view_are_noted():
+    masks = toy_masks(4)
+    assert not [note for note in gathered([toy_case(0)], (), masks, recipe_of()).notes if "mask" in note]
+    rings = [mask.with_array(np.where(mask.array == 1, 1, 0).astype(np.uint8)) for mask in masks]
+    (note,) = [note for note in gathered([toy_case(0)], (), rings, recipe_of()).notes if "mask" in note]
+    assert note == "no unpaired mask holds core, and what none holds is taught to be never real; add masks that do."
+    empty = masks[0].with_array(0 * masks[0].array)
+    notes = gathered([toy_case(0)], (), [empty, *masks[1:]], recipe_of()).notes
+    assert "1 unpaired mask is empty and left out." in notes
+    assert "2 unpaired masks are empty and left out." in gathered([toy_case(0)], (), [empty, empty, *masks], recipe_of()).notes
+    side = [Volume(np.moveaxis(mask.array, 2, 0), np.diag([5.0, 1.0, 1.0, 1.0]), "side") for mask in masks[:2]]
+    (note,) = [note for note in gathered([toy_case(0)], (), [*side, *masks], recipe_of()).notes if "mask" in note]
+    assert note.startswith("the mask side and 1 more: slices lie along another axis than the cases'")
+
+
 def test_masks_of_patients_whom_a_fold_tests_are_left_out(folder):
     """The image of case_2 is not marked, so its patient's mask may be learnt from, but not where the patient is tested."""
     cohort = read_cohort(folder[0] / "cohort.json")
@@ -138,7 +189,7 @@ def test_masks_of_patients_whom_a_fold_tests_are_left_out(folder):
         steps = training_steps(cohort, recipe_of(steps=1, form="auto"), method="adversarial_gating", fold=(number, 3))
         notes = " ".join(step.note for step in steps)
         tested = cohort.folds(3)[number - 1].testing.ids
-        assert ("1 unpaired masks of patients who are held out" in notes) == ("case_2" in tested)
+        assert ("1 unpaired mask of a patient who is held out was left out." in notes) == ("case_2" in tested)
         told.append("held out" in notes)
     assert sorted(told) == [False, False, True]
 

@@ -1,20 +1,23 @@
-"""Whether a mask that is called unpaired belongs to an image whose strokes are learnt from."""
+"""Whether masks can be learnt from as unpaired: complete masks of the same structures, and of nobody who is learnt from."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import DataError
 from ..prompts import BACKGROUND_STROKE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from ..case import Case
+    from ..prompts import Structure
     from ..volume import FloatArray, Volume
 
 KEPT = 4000
@@ -25,6 +28,8 @@ LEAST = 20
 
 AGREEMENT = 0.99
 TOLERANCE_MM = 0.1
+
+ALL_EMPTY = "no unpaired mask holds a structure; give complete masks of other patients, or none."
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,3 +82,44 @@ def paired_note(mask: Volume, drawn: Iterable[Drawn | None]) -> str:
     return (
         f"the mask {mask.name} fits the strokes of {case}: it is not unpaired; leave it out for a fair figure." if case else ""
     )
+
+
+def content_of(volume: Volume) -> str:
+    """A hash of the voxels alone, whatever type and place they are stored with."""
+    voxels = np.ascontiguousarray(volume.array, dtype=np.float32)
+    return hashlib.sha256(repr(volume.shape).encode() + voxels.tobytes()).hexdigest()
+
+
+def own_mask(mask: str, case: str) -> str:
+    """What to say of a mask whose voxels are those of a case's own."""
+    return f"unpaired mask {mask} is the mask of {case}, so it is not unpaired; leave it out."
+
+
+def values_in(mask: Volume, structures: Sequence[Structure]) -> set[int]:
+    """The structures that a mask holds, by value.
+
+    Raises
+    ------
+    DataError
+        It holds a value that no structure has.
+    """
+    held = {int(value) for value in np.unique(mask.array[mask.array != 0])}
+    unknown = held - {structure.value for structure in structures}
+    if unknown:
+        raise DataError(
+            f"the mask {mask.name} holds the label {min(unknown)}, which no structure has; name its structure or remove it."
+        )
+    return held
+
+
+def check_unpaired(masks: Sequence[Volume], structures: Sequence[Structure]) -> None:
+    """Refuse masks that nothing could be learnt from.
+
+    Raises
+    ------
+    DataError
+        A value that no structure has, or no structure in any of them.
+    """
+    held = [values_in(mask, structures) for mask in masks]
+    if masks and not any(held):
+        raise DataError(ALL_EMPTY)

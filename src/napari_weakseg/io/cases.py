@@ -173,6 +173,11 @@ class CasesOnDisk(Sequence[Case]):
         """The reference mask on the image's grid."""
         return None if entry.label is None else self._labelled(entry.label, like=volume)
 
+    def reference(self, index: int) -> Volume | None:
+        """The reference mask of one case as it is stored; its image is not read."""
+        entry = self.entries[index]
+        return None if entry.label is None else self._labelled(entry.label)
+
     def _labelled(self, path: Path, like: Volume | None = None) -> Volume:
         mask = self._mask(path, like=like)
         unknown = set(np.unique(mask.array).tolist()) - {0, *(structure.value for structure in self.file.structures)}
@@ -195,6 +200,11 @@ class MasksOnDisk(Sequence[Volume]):
         """Whose each mask is; empty where the cohort file does not say."""
         return tuple(entry.patient for entry in self.entries)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of every mask's file, with its folder."""
+        return tuple(f"{entry.path.parent.name}/{entry.path.name}" for entry in self.entries)
+
     def __len__(self) -> int:
         """Return the number of masks."""
         return len(self.entries)
@@ -207,9 +217,8 @@ class MasksOnDisk(Sequence[Volume]):
         """Read one mask from disk, or select some."""
         if isinstance(index, slice):
             return MasksOnDisk(self.file, self.entries[index])
-        path = self.entries[index].path
-        with of_case(f"unpaired mask {path.parent.name}/{path.name}"):
-            return CasesOnDisk(self.file, ())._labelled(path)
+        with of_case(f"unpaired mask {self.names[index]}"):
+            return CasesOnDisk(self.file, ())._labelled(self.entries[index].path)
 
     def pick(self, indices: Iterable[int]) -> MasksOnDisk:
         """Some of the masks, in the order of `indices`."""

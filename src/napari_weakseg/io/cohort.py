@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from ..arrays.pairing import content_of, own_mask
 from ..case import Case, Cohort
 from ..errors import CohortFaults, DataError, WeaksegError
 from ..prompts import ExtremePoints, ImageLabel
@@ -226,7 +225,7 @@ class _Check:
         """An image that is there twice, whatever its names, its type and its place: it must not be learnt from and tested."""
         for channel, volume in zip(self.file.channels, channels, strict=True):
             whose = f"{entry.id} ({channel})" if len(channels) > 1 else entry.id
-            other, home = self.images.setdefault(_content(volume), (whose, entry))
+            other, home = self.images.setdefault(content_of(volume), (whose, entry))
             if other != whose:
                 parts = f", in {home.part} and in {entry.part}" if home.part != entry.part else ""
                 self.faults.append(f"{other} and {whose} are the same image{parts}; leave one out.")
@@ -245,17 +244,16 @@ class _Check:
         """The reference mask, remembered where an unpaired mask must not be the same."""
         mask = CasesOnDisk(self.file, (entry,)).read_reference(entry, volume)
         if mask is not None and mask.array.any() and (entry.part != "training" or entry.scribble is not None):
-            self.own_masks.setdefault(_content(mask), entry)
+            self.own_masks.setdefault(content_of(mask), entry)
 
     def unpaired_masks(self) -> None:
         """Masks of other patients, which none of the cases' own must be among."""
         masks = MasksOnDisk(self.file, self.file.unpaired_masks)
         for place, listed in enumerate(masks.entries):
             with _collected(self.faults, ""):
-                own = self.own_masks.get(_content(masks[place]))
+                own = self.own_masks.get(content_of(masks[place]))
                 if own is not None and listed.patient != own.patient:  # where it is, the cohort file itself was refused
-                    where = f"unpaired mask {listed.path.parent.name}/{listed.path.name}"
-                    self.faults.append(f"{where} is the mask of {own.id}, so it is not unpaired; leave it out.")
+                    self.faults.append(own_mask(masks.names[place], own.id))
 
     def codes(self) -> None:
         """What has to be stated before the strokes can be read."""
@@ -265,12 +263,6 @@ class _Check:
                 f"the codes of the strokes of {whose} are not stated and not our own: they hold {in_words(self.values)}; "
                 f"state scribble_codes{question(self.values)}."
             )
-
-
-def _content(volume: Volume) -> str:
-    """A hash of the voxels alone, whatever type and place they are stored with."""
-    voxels = np.ascontiguousarray(volume.array, dtype=np.float32)
-    return hashlib.sha256(repr(volume.shape).encode() + voxels.tobytes()).hexdigest()
 
 
 @contextmanager

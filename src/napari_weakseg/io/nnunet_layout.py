@@ -45,14 +45,14 @@ def nnunet_layout(folder: Path) -> Layout | None:
     dense = False
     for part, (_, place) in FOLDERS.items():
         owners = {f"{case.id}{ending}": case for case in layout.cases if case.part == part}
-        for path in sorted((folder / place).glob(f"*{ending}")):
+        for path in sorted((folder / place).glob(f"[!.]*{ending}")):  # macOS leaves side files that begin with a dot
             if path.name in owners:
                 dense |= _take_labels(owners[path.name], path, ignore)
             elif ignore is None:
                 layout.unpaired_masks.append(path)
     if ignore is not None:
         layout.codes = ScribbleCodes(0, ignore, dense=dense).to_json()
-    layout.tables = sorted(folder.glob("*.csv"))
+    layout.tables = sorted(folder.glob("[!.]*.csv"))
     _take_kept(layout, data.get(KEPT))
     unique_ids(layout.cases)
     return layout
@@ -60,7 +60,7 @@ def nnunet_layout(folder: Path) -> Layout | None:
 
 def _cases(folder: Path, part: str, ending: str) -> list[FoundCase]:
     """Images are called ``<case>_<channel as four digits><ending>``."""
-    pattern = re.compile(rf"(.+)_(\d{{4}}){re.escape(ending)}")
+    pattern = re.compile(rf"([^.].*)_(\d{{4}}){re.escape(ending)}")
     found: dict[str, FoundCase] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         match = pattern.fullmatch(path.name)

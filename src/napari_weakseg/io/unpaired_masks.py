@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_unpaired_masks(folder: str | os.PathLike[str], **answers: Any) -> tuple[Volume, ...]:
-    """Every NIfTI mask of a folder, in the order of their names.
+    """Every NIfTI mask of a folder, in the order of their names; hidden files, such as macOS's side files, are passed over.
 
     Parameters
     ----------
@@ -34,7 +34,8 @@ def read_unpaired_masks(folder: str | os.PathLike[str], **answers: Any) -> tuple
     where = Path(folder)
     if not where.is_dir():
         raise DataError(f"{where.name} is no folder; give the one that holds the masks of other patients.")
-    paths = sorted(path for path in where.iterdir() if path.name.lower().endswith((".nii", ".nii.gz")))
+    names = sorted(path.name for path in where.iterdir() if not path.name.startswith("."))
+    paths = [where / name for name in names if name.lower().endswith((".nii", ".nii.gz"))]
     if not paths:
         raise DataError(f"the folder {where.name} holds no NIfTI file; give the one with the masks of other patients.")
     return tuple(read_mask(path, **answers) for path in paths)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from ..arrays.background_contours import outside_background_contours
-from ..arrays.pairing import Drawn, paired_note
+from ..arrays.pairing import ALL_EMPTY, Drawn, paired_note
 from ..arrays.scribbles import held_out_strokes
 from ..case import known
 from ..errors import DataError, PromptError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .cache import Arrays
     from .slice_recipe import SliceRecipe
 
-PREPARED_VERSION = 2
+PREPARED_VERSION = 3
 """Goes up when what is prepared of a case changes."""
 
 FRAMED = 12
@@ -147,7 +147,7 @@ def gather(
             labels = with_outside(labels, recipe.seed)
         if recipe.first_weight > 0 and recipe.supervision == "marks" and case.scribbles is not None:
             more["first"] = Cut(case.volume, frame).maps(first_maps(case, structures))
-        return {"image": stack.image, "labels": labels, "box": np.array(stack.box or (), dtype=np.int64), **more}
+        return {**_arrays(stack.image, labels, stack.box, Cut(case.volume, frame).axis), **more}
 
     small = int(CHECKED * memory)
     watched = PreparedCases(validation, prepare, settings=settings, memory_bytes=small if len(validation) else 0)
@@ -170,27 +170,33 @@ def gather(
         settings={**settings, "hold_out": hold_out, "outside": outside, "seed": recipe.seed if hold_out or outside else 0},
         memory_bytes=left,
     )
+    kept: list[int] = []
+    held: set[int] = set()
+    for place, arrays in enumerate(shapes):
+        kept += [place] if len(arrays["labels"]) else []
+        held |= set(np.unique(arrays["labels"]).tolist())
+        yield Step("prepare", len(validation) + place + 1, total)
+    if len(masks) and not kept:
+        raise DataError(ALL_EMPTY)
     ids, channels, unmarked = known(cases, "id"), 0, 0
+    axes: set[int] = set()
     counts = np.zeros(len(structures) + 2, dtype=np.int64)
     for place, arrays in enumerate(prepared):
         own = len(arrays["image"])
         if channels and own != channels:
             raise DataError(f"{ids[place]} has {own} channels and others have {channels}; give each case the same.")
         channels = own
+        axes |= set(arrays["axis"].tolist())
         before = counts[1:].sum()
         for name in ("labels", "held out"):
             if name in arrays:
                 counts += np.bincount(arrays[name].ravel() + 1, minlength=len(counts))
         unmarked += int(counts[1:].sum() == before)
-        yield Step("prepare", len(validation) + place + 1, total)
+        yield Step("prepare", len(validation) + len(masks) + place + 1, total)
     if not counts[1:].any():
         raise PromptError("no case has strokes; draw some on each structure and on the background.")
     if hold_out:
         checked = Stacks(prepared, "held out", _marked(prepared, "held out"))
-    kept = []
-    for place, arrays in enumerate(shapes):
-        kept += [place] if len(arrays["labels"]) else []
-        yield Step("prepare", len(validation) + len(cases) + place + 1, total)
     notes = [
         f"no stroke marks {name}: the network cannot learn it; draw some."
         for name, count in zip(("the background", *(s.name for s in structures)), counts[1:], strict=True)
@@ -198,8 +204,10 @@ def gather(
     ]
     if unmarked:
         notes.append(f"{unmarked} of {len(cases)} cases have no strokes: the loss on strokes does not see them.")
-    if len(kept) < len(masks):
-        notes.append(f"{len(masks) - len(kept)} unpaired masks are empty and were left out.")
+    if kept:
+        absent = [structure.name for index, structure in enumerate(structures, start=1) if index not in held]
+        turned = [place for place in kept if int(shapes[place]["axis"][0]) not in axes]
+        notes += _unsuitable(known(masks, "name"), len(masks) - len(kept), absent, turned)
     notes += [*dict.fromkeys(note for part in (prepared, watched, shapes) for note in part.notes), *_paired(masks, cases)]
     return Material(structures, channels, frame, Stacks(prepared), checked, Stacks(shapes, places=kept), notes)
 
@@ -227,7 +235,40 @@ def _of_mask(mask: Volume, frame: Frame, structures: Sequence[Structure]) -> Arr
     """An unpaired mask as a stack without image."""
     labels = mask_labels(mask, frame, structures)
     stack = Stack.of(np.zeros((0, *labels.shape), dtype=np.float32), labels)
-    return {"image": stack.image, "labels": labels, "box": np.array(stack.box or (), dtype=np.int64)}
+    return _arrays(stack.image, labels, stack.box, Cut(mask, frame).axis)
+
+
+def _arrays(image: NDArray[np.float32], labels: Labels, box: tuple[int, ...] | None, axis: int) -> Arrays:
+    """What is kept of a case or a mask; the axis is the one that its slices are stacked along."""
+    return {"image": image, "labels": labels, "box": np.array(box or (), dtype=np.int64), "axis": np.array([axis])}
+
+
+def _unsuitable(names: Sequence[str], empty: int, absent: Sequence[str], turned: Sequence[int]) -> list[str]:
+    """What is wrong with unpaired masks but no reason to refuse them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the masks.
+    empty : int
+        How many are.
+    absent : sequence of str
+        Structures that no mask holds.
+    turned : sequence of int
+        Masks whose slices are stacked along another axis than those of every case.
+    """
+    notes = []
+    if empty:
+        notes.append(f"{'1 unpaired mask is' if empty == 1 else f'{empty} unpaired masks are'} empty and left out.")
+    if absent:
+        what = " or ".join(absent)
+        notes.append(f"no unpaired mask holds {what}, and what none holds is taught to be never real; add masks that do.")
+    if turned:
+        which = f"the mask {names[turned[0]]}" + (f" and {len(turned) - 1} more" if len(turned) > 1 else "")
+        notes.append(
+            f"{which}: slices lie along another axis than the cases', so shapes of another view are taught; leave it out."
+        )
+    return notes
 
 
 def _paired(masks: Sequence[Volume], cases: Sequence[Case]) -> list[str]:
