@@ -40,7 +40,7 @@ def test_values_without_a_structure_and_structures_in_no_mask_are_said_in_a_sent
     others = read((1, 2), (1, 5, 7), (1, 7))
     assert others.usable((RV, LV, LESION)) == others.masks[:1]
     values, structures = others.faults((RV, LV, LESION))
-    assert values.startswith("No structure has the values 5, 7: masks that hold such a value (2 of 3) are not used")
+    assert values.startswith("No structure has the values 5, 7: masks that hold one of them (2 of 3) are not used")
     assert structures.startswith("No mask holds the value 3 (lesion)")
     for fault in (values, structures):
         assert fault.count(". ") == 0

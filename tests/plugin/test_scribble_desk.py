@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -155,6 +156,29 @@ def test_the_first_mask_and_the_refined_one_follow_the_strokes(person):
     assert first.visible
     assert refined.contour == 1
     assert np.array_equal(person.desk.own.grid.to_volume(refined.data) == 2, person.volume.array == 190)
+
+
+def test_what_a_run_notes_stays_with_its_mask_and_while_the_next_is_made(person):
+    person.draw(1, (6, 8, 4), (8, 10, 4))
+    person.first()
+    alone = "all strokes are of one kind: little can be learnt without some on the rest."
+    assert alone in person.desk.in_view().notes
+    person.draw(1, (6, 8, 5), (8, 10, 5))
+    news = next(first_steps(person.job(max_seconds=0.0)))
+    person.desk.propose(news.proposal)
+    assert alone in person.desk.in_view().notes
+    person.draw(255, (2, 2, 4), (20, 2, 4))
+    person.first()
+    assert alone not in person.desk.in_view().notes
+
+
+def test_notes_on_the_image_are_not_said_again_with_the_mask():
+    person = Person(replace(discs(), notes=("the spacing is odd.",)))
+    person.draw_all()
+    person.first()
+    shown = person.desk.in_view()
+    assert "the spacing is odd." in shown.record["notes"]
+    assert "the spacing is odd." not in shown.notes
 
 
 def test_accept_writes_unlocked_structures_and_leaves_the_others(person):

@@ -121,6 +121,7 @@ def test_strokes_of_two_structures_and_background_on_two_planes_and_the_mask_fol
     assert panel.view.table.rowCount() == 3
     choose(hands, panel, 1)
     drag(hands, panel, (16, 24, 8), (24, 24, 8))
+    assert "Note: all strokes are of one kind" in panel.view.mask_notes.text()
     assert (codes(panel) == 1)[17:24, 24, 8].all()
     assert not (codes(panel) == 1)[:, :, [7, 9]].any()  # on the slice in view alone
     one = shown(panel).copy()
@@ -137,6 +138,7 @@ def test_strokes_of_two_structures_and_background_on_two_planes_and_the_mask_fol
         assert 2 * ((both == value) & (mask == value)).sum() / ((both == value).sum() + (mask == value).sum()) > 0.95
     assert cell(panel, 2, MARKED).text().endswith(" on 5") or "on 6" in cell(panel, 2, MARKED).text()
     assert "structure 1" in panel.view.mask_label.text()
+    assert "of one kind" not in panel.view.mask_notes.text()
     assert panel.view.slices.isVisible()
 
 
@@ -443,7 +445,7 @@ def test_masks_of_other_patients_change_the_form(hands, ready, tmp_path):
     write_mask(volume.with_array(np.where(mask == 1, 9, mask)), tmp_path / "other_values.nii.gz")
     panel.read_masks(str(tmp_path))
     hands.qtbot.waitUntil(lambda: panel.view.message.text().startswith("Read 4 masks"), timeout=WAIT)
-    assert "No structure has the value 9: masks that hold such a value (1 of 4)" in panel.view.message.text()
+    assert "No structure has the value 9: masks that hold it (1 of 4)" in panel.view.message.text()
     assert panel.view.form_label.text().startswith("4 masks of other patients")
     assert "3 used" in panel.view.form_label.text()
     assert len(panel.desk.masks) == 3

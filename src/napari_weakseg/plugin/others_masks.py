@@ -72,9 +72,8 @@ class OthersMasks:
         foreign = sorted(frozenset().union(*self.values) - known)
         if foreign:
             share = f"{sum(not held <= known for held in self.values)} of {len(self.masks)}"
-            said.append(
-                f"No structure has the {_some(foreign)}: masks that hold such a value ({share}) are not used; add it to the table."
-            )
+            such, add = ("it", "it") if len(foreign) == 1 else ("one of them", "them")
+            said.append(f"No structure has the {_some(foreign)}: masks that hold {such} ({share}) are not used; add {add}.")
         held = frozenset().union(*(values for values in self.values if values <= known)) or frozenset().union(*self.values)
         lacking = [f"{structure.value} ({structure.name})" for structure in structures if structure.value not in held]
         if self.masks and lacking:

@@ -205,10 +205,12 @@ def told(job: ScribbleJob, step: Step, elapsed: float, *, shows: bool = True) ->
 
 
 def from_result(result: Result, job: ScribbleJob, stage: str) -> Proposal:
-    """The end of a run: the mask with who doubts it and what the gates let through."""
+    """The end of a run: the mask with who doubts it and what the gates let through; notes on the image are shown with it."""
     proposal = Proposal.from_result(result, keys_of(job), stage)
+    notes = tuple(note for note in proposal.notes if note not in job.case.volume.notes)
     maps = {name: values for name, values in result.maps.items() if name.startswith(_ATTENTION)}
-    return replace(proposal, slices=_discriminator_doubt(result, job) or _mask_doubt(proposal, job), maps=maps)
+    doubt = _discriminator_doubt(result, job) or _mask_doubt(proposal, job)
+    return replace(proposal, slices=doubt, maps=maps, notes=notes)
 
 
 def keys_of(job: ScribbleJob) -> tuple[ObjectKey, ...]:

@@ -41,6 +41,11 @@ def size_line(volume: Volume) -> str:
     return f"{steps} mm, {size}" if volume.spacing_known else f"spacing unknown, {size} voxels"
 
 
+def note_lines(notes: Sequence[str]) -> str:
+    """What is odd but usable, a line each."""
+    return "\n".join(f"Note: {note}" for note in notes)
+
+
 def notes_on(volume: Volume) -> tuple[str, ...]:
     """What is odd about an image but usable, and what its place means in napari."""
     axes = np.sort(np.abs(volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)), axis=0)[-1]

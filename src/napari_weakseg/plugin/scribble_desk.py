@@ -219,7 +219,10 @@ class ScribbleDesk(ImageDesk):
         return resolve(self.document, volumes, method, recipe, codes=self.own.drawn(), masks=self.masks, **changes)
 
     def propose(self, proposal: Proposal) -> None:
-        """Show a mask that a run made in place of the one of its stage."""
+        """Show a mask that a run made in place of the one of its stage; while it is made it keeps that one's notes."""
+        before = next((old for old in self.proposals if old.stage == proposal.stage), None)
+        if before is not None and not proposal.record:
+            proposal = replace(proposal, notes=before.notes)
         self.proposals = (*(old for old in self.proposals if old.stage != proposal.stage), proposal)
         if proposal.stage == FIRST:
             self._before = self.proposals

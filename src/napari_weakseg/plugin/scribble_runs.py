@@ -242,8 +242,6 @@ class ScribbleRuns:
         if self._refinement is not None and self._refinement.job.still_of(self.desk.document):
             self.desk.propose(proposal)
             self.desk.finish_refining()
-            if proposal.notes:
-                self._say(proposal.notes[-1])
         else:
             self._wanted = self._going  # a stroke came in the last moment
         self._changed()

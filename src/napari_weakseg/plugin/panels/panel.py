@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from ...io.names import file_name
 from ..layers import images_in
-from ..report import notes_on
+from ..report import note_lines, notes_on
 from ..workers import sentence
 from .parts import set_choices
 
@@ -199,5 +199,5 @@ class ImagePanel(Panel):
         set_choices(self.view.image_box, [(image.name, image, "") for image in images], row)
         self.view.image_info.setText(info)
         notes = () if volume is None else notes_on(volume)
-        self.view.notes.setText("\n".join(f"Note: {note}" for note in notes))
+        self.view.notes.setText(note_lines(notes))
         self.view.notes.setVisible(bool(notes))

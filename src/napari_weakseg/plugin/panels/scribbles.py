@@ -16,6 +16,7 @@ from ..report import (
     mask_line,
     measures,
     news_line,
+    note_lines,
     record_text,
     size_line,
 )
@@ -244,6 +245,9 @@ class ScribblesPanel(StrokePanel):
         share = None if not runs.refining else runs.news.share if runs.news is not None else 0.0
         view.progress.show_news(self._progress_words(), share)
         view.mask_label.setText(mask_line(desk.standing(), desk))
+        notes = [note for proposal in desk.standing() for note in proposal.notes]
+        view.mask_notes.setText(note_lines(notes))
+        view.mask_notes.setVisible(bool(notes))
         view.accept_button.setEnabled(bool(desk.standing()))
         view.discard_button.setEnabled(bool(desk.proposals))
         view.save_strokes_button.setEnabled(not self._saving and bool(desk.document.strokes))

@@ -53,10 +53,12 @@ class View(MaskView):
         self.live_box.setChecked(True)
         self.live_box.setToolTip("Each stroke makes the mask anew, in the background")
         self.accept_button.setToolTip("Write what is shown into the mask; locked structures stay as they are")
+        self.mask_notes = text()
         self.save_strokes_button = button("Save strokes…", "Write the strokes alone as NIfTI")
         self.add(
             self.live_box,
             self.mask_label,
+            self.mask_notes,
             side_by_side(self.refine_button, self.cancel_button),
             self.progress,
             side_by_side(self.accept_button, self.discard_button),
