@@ -61,6 +61,8 @@ gates: dict[str, threading.Event] = {}
 """``"hold"`` makes a fit wait in front of every step until it is set."""
 reached = threading.Event()
 """Set when a fit waits."""
+closed: list[threading.Thread] = []
+"""The thread in which a fit was closed before its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +91,12 @@ def fit(cases, recipe, weights=None, *, validation=(), checkpoints=None):
         learnt = Weights("fake_classifier", recipe, (LESION,), {"done": np.array(done)}, learnt.meta)
         if checkpoints is not None:
             checkpoints.save(TrainingState(learnt, {"done": np.array(done)}, {"stage": "train", "index": done}))
-        yield Step(
-            "train", done, recipe.steps, {"loss": 1 / done, "accuracy": 1 - 1 / (1 + done)}, progress=done / recipe.steps
-        )
+        scores = {"loss": 1 / done, "accuracy": 1 - 1 / (1 + done)}
+        try:
+            yield Step("train", done, recipe.steps, scores, progress=done / recipe.steps)
+        except GeneratorExit:
+            closed.append(threading.current_thread())
+            raise
     return learnt
 
 

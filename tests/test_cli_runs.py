@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 from importlib.metadata import EntryPoint
 
 import nibabel as nib
@@ -109,6 +110,24 @@ def test_folds_and_resuming(cohort, tmp_path, capsys, monkeypatch):
     assert weakseg("evaluate", run, cohort, "--output", tmp_path / "scores") == 0
     assert "testing: 2 cases" in capsys.readouterr().out
     assert (tmp_path / "scores" / "evaluation.json").exists()
+
+
+def test_ctrl_c_ends_a_training_between_two_steps(cohort, tmp_path, capsys, monkeypatch):
+    real, before = learning_method.box_of, signal.getsignal(signal.SIGINT)
+
+    def interrupted(*given):
+        if len(learning_method.seen) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return real(*given)
+
+    monkeypatch.setattr(learning_method, "box_of", interrupted)
+    monkeypatch.setattr(Run, "due", lambda self: True)
+    arguments = ("train", cohort, "--method", "learning", "--run", tmp_path / "run")
+    assert weakseg(*arguments) == 130
+    assert "--resume goes on" in capsys.readouterr().err
+    assert len(learning_method.seen) == 2  # the step was done to its end
+    assert signal.getsignal(signal.SIGINT) is before
+    assert weakseg(*arguments, "--resume") == 0
 
 
 @pytest.mark.parametrize(

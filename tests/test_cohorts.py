@@ -161,6 +161,21 @@ def test_a_run_keeps_a_few_small_pictures(tmp_path, monkeypatch):
     assert run.picture_of(step) is None
 
 
+def test_a_picture_never_ends_a_run(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    real = Run.begin
+
+    def begin(self, *given, **more):
+        real(self, *given, **more)
+        (self.folder / "previews").write_text("no folder")
+        (self.folder / "curves.png").mkdir()
+
+    monkeypatch.setattr(Run, "begin", begin)
+    weights = ws.train(a_cohort(training=2), method="learning", run=tmp_path / "run")
+    assert read_weights(tmp_path / "run").tensors["level"] == weights.tensors["level"]
+    assert "curves.png is a folder" in (tmp_path / "run" / "log.txt").read_text()
+
+
 def test_what_a_method_sees_tells_its_cases_apart():
     cases = a_cohort(training=2).training
     seen = LearntCases(cases, "marks")

@@ -149,7 +149,8 @@ def _picture(run: Run, step: Step, cases: LearntCases) -> None:
 
     volume = cases[cases.ids.index(preview.case)].volume
     shown = Result(volume.with_array(preview.labels()), preview.structures)
-    write_comparison(path, [(f"{preview.case}, {step.stage} {step.index}", volume, shown, None)], width=6.0)
+    with suppress(DataError):  # a picture never ends a run
+        write_comparison(path, [(f"{preview.case}, {step.stage} {step.index}", volume, shown, None)], width=6.0)
 
 
 def held_out(

@@ -178,7 +178,7 @@ class TrainingState:
 class Checkpoints(Protocol):
     """Where a training leaves its state as it goes, so that a kill at any moment costs little.
 
-    A fit saves when `due` says so, and at the end of each stage; never in a ``finally``, which a killed process skips.
+    A fit saves when `due` says so, at the end of each stage, and when it is closed; a killed process skips the last one.
     """
 
     def latest(self) -> TrainingState | None:

@@ -82,9 +82,72 @@ def test_a_broken_run_goes_on_with_the_losses_of_an_unbroken_one():
     second = Line()
     rest, count = drain(second.run(seed=3, checkpoints=memory))
     assert count == 9
-    assert rest[0].index == 5  # four steps were saved
-    assert losses(rest) == losses(whole)[4:]
+    assert rest[0].index == 6  # closing it saved the fifth step, which was not due
+    assert losses(rest) == losses(whole)[5:]
     assert losses(drain(Line().run(seed=4))[0]) != losses(whole)
+
+
+def test_what_fails_inside_a_step_saves_nothing_half_done():
+    memory, line = Memory(), Line()
+    running = line.run(checkpoints=memory)
+    next(running)
+    line.adam.step = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        next(running)
+    assert memory.state.meta["index"] == 0
+
+
+class Timed:
+    """Two stages, each of which has half of the time; a clock that steps move on."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr("napari_weakseg.training.loop.time.monotonic", lambda: self.now)
+
+    def run(self, memory, seconds, close_after=None):
+        line, seen = Line(), []
+        learn = line.step
+
+        def step(index):
+            self.now += 1
+            return learn(index)
+
+        line.step = step
+
+        def both():
+            for stage in ("train", "retrain"):
+                yield from line.run(stage, checkpoints=memory, max_seconds=seconds / 2 - 0.5)
+
+        running = both()
+        for each in running:
+            seen.append((each.stage, each.index, each.scores["loss"]))
+            if len(seen) == close_after:
+                running.close()
+        return seen, line.net.weight.detach().clone()
+
+
+def test_a_stage_that_ran_out_of_time_goes_on_where_there_is_more(monkeypatch):
+    timed, memory = Timed(monkeypatch), Memory()
+    short, _ = timed.run(memory, 8)
+    assert [step[:2] for step in short] == [("train", n) for n in range(1, 5)] + [("retrain", n) for n in range(1, 5)]
+    assert timed.run(memory, 8)[0] == []  # no more time than before: nothing to do
+    whole, weight = timed.run(None, 100)
+    more, again = timed.run(memory, 100)
+    assert more == whole[4:]  # the first stage goes on, the second one begins anew
+    assert torch.equal(again, weight)
+    assert "cut" not in memory.state.meta
+    assert not [name for name in memory.state.tensors if name.startswith("cut.")]
+
+
+@pytest.mark.parametrize("stop", [2, 6])
+def test_a_stop_after_a_stage_ran_out_of_time_loses_neither(monkeypatch, stop):
+    timed, memory = Timed(monkeypatch), Memory()
+    short, weight = timed.run(None, 8)
+    first, _ = timed.run(memory, 8, close_after=stop)
+    rest, again = timed.run(memory, 8)
+    assert first + rest == short
+    assert torch.equal(again, weight)
+    assert timed.run(memory, 100)[0] == timed.run(None, 100)[0][4:]
 
 
 def test_a_finished_stage_is_not_run_again_and_its_weights_are_back():

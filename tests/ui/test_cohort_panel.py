@@ -126,6 +126,7 @@ def test_a_training_is_stopped_and_resumed(hands, panel):
     assert "Stopped" in panel.view.message.text()
     gate.set()
     _idle(hands, panel)
+    assert fake_classifier.closed.pop() is not threading.main_thread()  # the window need not wait for what is saved
     assert panel.view.train_button.text() == "Resume"
     before = dict(figures_of(panel.training.folder))
     hands.press(panel.view.train_button)

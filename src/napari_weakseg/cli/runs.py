@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+import signal
+from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Event, current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
@@ -84,8 +86,10 @@ def _train(options: argparse.Namespace, screen: Screen) -> int:
     )
     told: set[str] = set()
     try:
-        with screen.progress() as show, closing(every) as running:
+        with screen.progress() as show, closing(every) as running, _interrupted() as interrupted:
             while True:
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
                 try:
                     step = next(running)
                 except StopIteration as finished:
@@ -96,13 +100,32 @@ def _train(options: argparse.Namespace, screen: Screen) -> int:
                     told.add(step.note)
                     screen.note(step.note)
     except KeyboardInterrupt:
-        screen.error("stopped; the same command with --resume goes on at the last checkpoint.")
+        screen.error("stopped; the same command with --resume goes on where it was.")
         return STOPPED
     for note in weights.meta.get("notes", ()):
         if note not in told:
             screen.note(note)
     screen.result(f"{options.run.name}: {weights.method} learnt from {_count(cohort, options)} of {options.cohort.name}")
     return DONE
+
+
+@contextmanager
+def _interrupted() -> Iterator[Event]:
+    """Set by Ctrl-C, for a stop between two steps, where what was learnt is whole; the second one ends a step too."""
+    asked = Event()
+    if current_thread() is not main_thread():
+        yield asked
+        return
+
+    def ask(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _count(cohort: Cohort, options: argparse.Namespace) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import shutil
@@ -16,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import DataError, RecipeError, WeaksegError
 from ..method import TrainingState
+from . import run_figures as figures
 from .atomic import check_writable, sweep, write_atomically
 from .generations import read_generation, write_generation
-from .names import csv_cell, shown
+from .names import shown
 from .records import read_record, write_record
 from .weights import FIELDS, describe, from_description, read_weights, write_weights
 
@@ -164,7 +163,11 @@ class Run:
         self._say(f"done: {', '.join(f'{stage} {count}' for stage, count in self._counts().items())}")
         self.keep_notes(weights.meta.get("notes", ()))
         self._write_log()
-        self._draw_curves()
+        try:
+            if (picture := figures.curves_of(self._rows)) is not None:
+                write_atomically(self.folder / "curves.png", picture)
+        except DataError as error:  # the weights are safe: a picture never ends a run
+            self.keep_notes([str(error)])
 
     def close(self) -> None:
         """Let another process train into the folder."""
@@ -207,6 +210,8 @@ class Run:
             The disk is full or gone; what was there before is unchanged.
         """
         began = time.monotonic()
+        past = {state.meta.get("stage"), *state.meta.get("finished", {})}
+        self._rows = [row for row in self._rows if row["stage"] in past]  # an earlier stage that goes on: later ones are over
         self._write_log()  # first: figures beyond the state are dropped on resuming, missing ones could not be made up
         tensors = {f"weights.{key}": value for key, value in state.weights.tensors.items()}
         tensors |= {f"state.{key}": value for key, value in state.tensors.items()}
@@ -248,10 +253,10 @@ class Run:
 
     def log(self, step: Step) -> None:
         """Take the figures of a step; they are written with the next checkpoint."""
-        if step.note:
-            self._say(f"{step.stage} {step.index}: {step.note}")
         if step.scores:
             self._rows.append({"stage": step.stage, "step": step.index, **{k: float(v) for k, v in step.scores.items()}})
+        if step.note:
+            self._say(f"{step.stage} {step.index}: {step.note}")
 
     def picture_of(self, step: Step) -> Path | None:
         """Where a picture of the step's preview belongs, or None where it is too early for one; the oldest but the first go."""
@@ -259,9 +264,12 @@ class Run:
             return None
         self._pictured_at = time.monotonic()
         folder = self.folder / "previews"
-        folder.mkdir(exist_ok=True)
-        for path in sorted(folder.glob("*.png"))[1 : 2 - PICTURES]:
-            path.unlink(missing_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+            for path in sorted(folder.glob("*.png"))[1 : 2 - PICTURES]:
+                path.unlink(missing_ok=True)
+        except OSError:  # a file in its place, or a disk that is gone: a picture never ends a run
+            return None
         number = max((int(path.name[:4]) for path in folder.glob("[0-9][0-9][0-9][0-9]_*.png")), default=0) + 1
         return folder / f"{number:04d}_{step.stage.replace(' ', '_')}_{step.index}.png"
 
@@ -285,14 +293,7 @@ class Run:
         self._write_log()
 
     def _write_log(self) -> None:
-        names = list(dict.fromkeys(name for row in self._rows for name in row))
-        text = io.StringIO(newline="")
-        table = csv.DictWriter(text, names or ["stage", "step"], restval="", lineterminator="\n")
-        table.writeheader()
-        table.writerows(
-            {key: repr(v) if isinstance(v, float) else csv_cell(str(v)) for key, v in row.items()} for row in self._rows
-        )
-        write_atomically(self.folder / "metrics.csv", text.getvalue().encode())
+        write_atomically(self.folder / "metrics.csv", figures.table_of(self._rows))
         write_atomically(self.folder / "log.txt", "".join(f"{line}\n" for line in self._lines).encode())
 
     def _read_log(self) -> None:
@@ -300,12 +301,10 @@ class Run:
         state = read_generation(self.folder, "state", _STATE_FIELDS)
         meta = dict(state[0]["state"]) if state is not None else {}
         finished, stage, index = meta.get("finished", {}), meta.get("stage"), int(meta.get("index", 0))
+        rows: figures.Rows = []
         try:
-            text = (self.folder / "metrics.csv").read_text(encoding="utf-8") if state is not None else ""
-            rows = [
-                {k: v if k == "stage" else int(v) if k == "step" else float(v) for k, v in row.items() if v}
-                for row in csv.DictReader(io.StringIO(text))
-            ]
+            if state is not None:
+                rows = figures.rows_of((self.folder / "metrics.csv").read_text(encoding="utf-8"))
             self._lines = (self.folder / "log.txt").read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError, TypeError):
             rows = []
@@ -319,27 +318,6 @@ class Run:
         for row in self._rows:
             counts[row["stage"]] = max(counts.get(row["stage"], 0), int(row["step"]))
         return counts
-
-    def _draw_curves(self) -> None:
-        """One panel per figure, over all steps of all stages."""
-        names = [name for name in dict.fromkeys(key for row in self._rows for key in row) if name not in ("stage", "step")]
-        if not names:
-            return
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6.4, 1.9 * len(names)), layout="constrained")
-        panels = figure.subplots(len(names), sharex=True, squeeze=False)[:, 0]
-        for panel, name in zip(panels, names, strict=True):
-            for stage in dict.fromkeys(row["stage"] for row in self._rows):
-                places = [place for place, row in enumerate(self._rows) if row["stage"] == stage and name in row]
-                panel.plot(places, [self._rows[place][name] for place in places], linewidth=0.8, label=stage)
-            panel.set_ylabel(name)
-            panel.spines[["top", "right"]].set_visible(False)
-        panels[0].legend(frameon=False, loc="upper right")
-        panels[-1].set_xlabel("step")
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=130)
-        write_atomically(self.folder / "curves.png", picture.getvalue())
 
     # -- files ----------------------------------------------------------------------------------------------------------
 

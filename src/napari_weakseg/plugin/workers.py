@@ -66,7 +66,7 @@ class Task:
         """Begin; returns at once."""
         from napari.qt.threading import create_worker
 
-        self._worker = create_worker(self._drive, _ignore_errors=True, _start_thread=False)
+        self._worker = create_worker(self._drive, _ignore_errors=True, _start_thread=False, _worker_class=_closing(self.steps))
         self._worker.yielded.connect(self._on_news)
         self._worker.returned.connect(self._on_returned)
         self._worker.errored.connect(self._on_error)
@@ -130,8 +130,24 @@ class Task:
             self.failed(sentence(error))
 
     def _on_finished(self) -> None:
-        self.steps.close()  # a worker that quits leaves its generator open
         self.ended(self)
+
+
+def _closing(steps: Generator[Any, None, Any]) -> Any:
+    """A worker that leaves no generator open when it quits, by a button or since napari closes.
+
+    It is closed in the worker's own thread: there a training keeps what it has learnt, and the window need not wait.
+    """
+    from napari.qt.threading import GeneratorWorker
+
+    class Closing(GeneratorWorker):  # type: ignore[misc, unused-ignore]
+        def work(self) -> Any:
+            try:
+                return super().work()
+            finally:
+                steps.close()
+
+    return Closing
 
 
 def share_of(step: Step) -> float:

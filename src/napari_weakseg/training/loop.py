@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 KEEP_EVERY = 50
 """Steps between two copies in memory of the last good state, which a step that is not finite goes back to."""
 
+CUT = "cut."
+"""What the names of tensors begin with that belong to an earlier stage, which ran out of time."""
+
 Tensors = dict[str, torch.Tensor]
 
 
@@ -46,7 +49,8 @@ def train_steps(
     """Run one stage of a training.
 
     Torch is seeded with (seed, stage, index) before each step: a run that was killed and resumed gives the same losses as
-    an unbroken one, if `step` draws its batch from these alone.
+    an unbroken one, if `step` draws its batch from these alone. A generator that is closed saves what it has learnt. A stage
+    that ran out of time counts as finished, but a run that is resumed with more time goes on in it.
 
     Parameters
     ----------
@@ -89,7 +93,14 @@ def train_steps(
         Steps whose effect is in the modules.
     """
     state = checkpoints.latest() if checkpoints is not None else None
+    limit = total if stop_after is None else min(total, stop_after)
     finished = dict(state.meta.get("finished", {})) if state is not None else {}
+    cut, again = _cut_short(state), False
+    if cut is not None and cut.meta["stage"] == stage:
+        again = stage in finished and cut.meta["index"] < limit and cut.meta["seconds"] < max_seconds
+        if again:
+            state, finished = cut, dict(cut.meta["finished"])
+        cut = None
     if stage in finished:
         if state is not None and state.meta.get("stage") == stage:
             _restore(state, modules, optimisers)
@@ -99,9 +110,8 @@ def train_steps(
         _restore(state, modules, optimisers)
         done, spent = int(state.meta["index"]), float(state.meta["seconds"])
     began = time.monotonic() - spent
-    limit = total if stop_after is None else min(total, stop_after)
 
-    def save(*, ended: bool) -> None:
+    def save(*, ended: bool, out_of_time: bool = False) -> None:
         if checkpoints is None or not _all_finite(modules):
             return
         meta = {
@@ -113,9 +123,14 @@ def train_steps(
             "rates": {name: [group["lr"] for group in value.param_groups] for name, value in optimisers.items()},
         }
         tensors = {name: value.cpu().numpy() for name, value in _copy(modules, optimisers).items()}
+        if cut is not None:  # a later stage: the state that more time would go on from comes along
+            meta["cut"] = dict(cut.meta)
+            tensors |= {f"{CUT}{name}": value for name, value in cut.tensors.items()}
+        elif out_of_time:
+            meta["cut"] = {**meta, "finished": finished}
         checkpoints.save(TrainingState(weights_now(), tensors, meta))
 
-    if state is None:
+    if state is None or again:
         save(ended=False)  # a disk that is too small is found now, not hours later
     good: tuple[int, Tensors] | None = None
     while done < limit and (stop_after is not None or time.monotonic() - began <= max_seconds):
@@ -138,12 +153,27 @@ def train_steps(
         done += 1
         shown = preview(done) if preview is not None else None
         progress = share[0] + (share[1] - share[0]) * done / total
-        yield Step(stage, done, total, scores, shown, progress, note)
+        try:
+            yield Step(stage, done, total, scores, shown, progress, note)
+        except GeneratorExit:  # stopped, or whoever drove it failed: this step is whole
+            save(ended=done >= limit)
+            raise
         note = ""
         if checkpoints is not None and done < limit and checkpoints.due():
             save(ended=False)  # after the yield: whoever logs the steps has this one
-    save(ended=True)
+    save(ended=True, out_of_time=done < limit)
     return done
+
+
+def _cut_short(state: TrainingState | None) -> TrainingState | None:
+    """The state in which the first stage that ran out of time ended; None where none did."""
+    if state is None or "cut" not in state.meta:
+        return None
+    meta = dict(state.meta["cut"])
+    if meta["stage"] == state.meta.get("stage"):
+        return TrainingState(state.weights, state.tensors, meta)
+    tensors = {name[len(CUT) :]: value for name, value in state.tensors.items() if name.startswith(CUT)}
+    return TrainingState(state.weights, tensors, meta)
 
 
 def seed_torch(seed: int, stage: str, index: int) -> None:
