@@ -44,7 +44,7 @@ class OneStructure(Protocol):
 
 
 def structure_masks(
-    image: NDArray[Any],
+    channels: Sequence[NDArray[Any]],
     strokes: NDArray[np.uint8],
     spacing: tuple[float, float, float],
     values: Sequence[int],
@@ -59,8 +59,8 @@ def structure_masks(
 
     Parameters
     ----------
-    image : ndarray, shape (I, J, K)
-        One channel.
+    channels : sequence of ndarray, shape (I, J, K)
+        One or more on the same grid; what several say is averaged as logits.
     strokes : ndarray, shape (I, J, K), uint8
         0 = not marked, 255 = background, others are structures.
     spacing : tuple of float
@@ -82,14 +82,16 @@ def structure_masks(
     ValueError
         No structure is marked.
     """
-    frame = frame_of(_three(image.shape), spacing, np.zeros((0, 3)), strokes, None)
+    shape = _three(strokes.shape)
+    frame = frame_of(shape, spacing, np.zeros((0, 3)), strokes, None)
     if stroke_gap(strokes, spacing) < DENSE:
         low, high = np.floor(frame.low + 0.5).astype(int) - MARGIN, np.ceil(frame.high + 0.5).astype(int) + MARGIN
-        i, j, k = (slice(max(int(a), 0), min(int(b), n)) for a, b, n in zip(low, high, image.shape, strict=True))
+        i, j, k = (slice(max(int(a), 0), min(int(b), n)) for a, b, n in zip(low, high, shape, strict=True))
         window = (i, j, k)
-        logits = stroke_logits(finite_intensity(image[window]), strokes[window], spacing, values)
+        said = [stroke_logits(finite_intensity(image[window]), strokes[window], spacing, values) for image in channels]
+        logits = said[0] if len(said) == 1 else np.mean(said, axis=0)
     else:
-        logits, window = _one_by_one(image, strokes, spacing, values, one)
+        logits, window = _one_by_one(channels, strokes, spacing, values, one)
     marks = strokes[window]
     maps = np.asarray(softmax(logits, axis=0), dtype=np.float32)
     for index, value in enumerate((BACKGROUND_STROKE, *values)):
@@ -125,28 +127,31 @@ def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _one_by_one(
-    image: NDArray[Any],
+    channels: Sequence[NDArray[Any]],
     strokes: NDArray[np.uint8],
     spacing: tuple[float, float, float],
     values: Sequence[int],
     one: OneStructure,
 ) -> tuple[Maps, Index]:
-    """Logit of each structure against everything else; 0 for the background."""
+    """Logit of each structure against everything else, averaged over the channels; 0 for the background."""
     others = np.where(strokes != 0, np.uint8(BACKGROUND_STROKE), np.uint8(0))
 
-    def draw(value: int) -> tuple[Maps, Index]:
-        return one(image, spacing, strokes=np.where(strokes == value, np.uint8(1), others))
+    def draw(work: tuple[int, NDArray[Any]]) -> tuple[Maps, Index]:
+        index, image = work
+        return one(image, spacing, strokes=np.where(strokes == values[index - 1], np.uint8(1), others))
 
     marked = [index for index, value in enumerate(values, start=1) if (strokes == value).any()]
+    works = [(index, image) for index in marked for image in channels]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        drawn = dict(zip(marked, pool.map(draw, (values[index - 1] for index in marked)), strict=True))
-    windows = [window for _, window in drawn.values()]
+        drawn = list(pool.map(draw, works))
+    windows = [window for _, window in drawn]
     i, j, k = (slice(min(w[a].start for w in windows), max(w[a].stop for w in windows)) for a in range(3))
     logits = np.full((len(values) + 1, *(part.stop - part.start for part in (i, j, k))), logit(1 - SURE), dtype=np.float32)
     logits[0] = 0
-    for index, (probability, window) in drawn.items():
+    for (index, _), (probability, window) in zip(works, drawn, strict=True):
         place = tuple(slice(w.start - o.start, w.stop - o.start) for w, o in zip(window, (i, j, k), strict=True))
-        logits[index][place] = logit(np.clip(probability, 1 - SURE, SURE))
+        more = logit(np.clip(probability, 1 - SURE, SURE)) - logit(1 - SURE)
+        logits[index][place] += np.asarray(more / len(channels), dtype=np.float32)
     return logits, (i, j, k)
 
 

@@ -88,7 +88,7 @@ def predict(case: Case, weights: Weights) -> Result:
     def new_segmentor(meta: Mapping[str, Any]) -> nn.Module:
         return _network(int(meta["channels"]), int(meta["classes"]), settings)
 
-    return predict_slices(case, weights, new_segmentor)[0]
+    return predict_slices(case, weights, new_segmentor)
 
 
 def _network(channels: int, classes: int, recipe: PartialCrossEntropyRecipe) -> nn.Module:

@@ -127,7 +127,7 @@ def fit_slices(
     checkpoints: Checkpoints | None = None,
     unpaired_masks: Sequence[Volume] = (),
     meta: Mapping[str, Any] | None = None,
-    note: str = "",
+    note: Callable[[int], str] = lambda done: "",
 ) -> Generator[Step, None, Weights]:
     """Train; the first step shows the first mask of the first case with strokes.
 
@@ -143,12 +143,12 @@ def fit_slices(
         Masks of other patients.
     meta : dict, optional
         Goes into the weights' meta.
-    note : str
-        Goes with the first step and into the notes.
+    note : callable
+        Gets the number of steps done; what goes with the first step, and into the notes of the weights.
     """
     device, device_note = pick_device(recipe.device)
-    yield Step("first mask", 1, 1, preview=_first_preview(cases, recipe), note=device_note or note)
-    notes = [text for text in (note, device_note) if text]
+    yield Step("first mask", 1, 1, preview=_first_preview(cases, recipe), note=device_note or note(0))
+    notes = [device_note] if device_note else []
     known: dict[str, Any] = {"device": describe_device(device), **(meta or {})}
     if recipe.max_seconds == 0:
         structures = structures_of(cases, recipe)
@@ -199,7 +199,13 @@ def fit_slices(
         chosen = float(best.error) < NOT_YET
         if chosen:
             tensors |= {f"segmentor.{key}": value for key, value in best.weights().items()}
-        about = {**known, "notes": list(notes), "steps": (done[0],), "seconds": time.monotonic() - began}
+        said = note(done[0])
+        about = {
+            **known,
+            "notes": [said, *notes] if said else list(notes),
+            "steps": (done[0],),
+            "seconds": time.monotonic() - began,
+        }
         if chosen:
             about["held_out_error"] = float(best.error)
         arrays = {name: value.detach().cpu().numpy().copy() for name, value in tensors.items()}

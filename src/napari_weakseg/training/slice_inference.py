@@ -51,9 +51,7 @@ def forward(network: nn.Module, images: Tensor) -> Segmented:
     return logits.float(), attentions
 
 
-def predict_slices(
-    case: Case, weights: Weights, new_segmentor: Callable[[Mapping[str, Any]], nn.Module]
-) -> tuple[Result, nn.Module | None]:
+def predict_slices(case: Case, weights: Weights, new_segmentor: Callable[[Mapping[str, Any]], nn.Module]) -> Result:
     """Segment one case; weights without tensors give the first mask from the case's own strokes.
 
     What the user has marked keeps its mark.
@@ -70,8 +68,6 @@ def predict_slices(
     Result
         With the maps ``"probability <structure>"``, ``"uncertainty"`` (1 minus the largest probability) and, where the network
         has gates, ``"attention 1/1"`` to ``"attention 1/8"``.
-    Module or None
-        The segmentor, for what a room wants to know beyond that.
 
     Raises
     ------
@@ -81,7 +77,7 @@ def predict_slices(
     recipe: Any = weights.recipe
     notes = tuple(weights.meta.get("notes", ()))
     if not weights.tensors:
-        return _result(case, weights.structures, first_maps(case, weights.structures), {}, notes), None
+        return _result(case, weights.structures, first_maps(case, weights.structures), {}, notes)
     meta = checked_meta(weights)
     if len(case.channels) != meta["channels"]:
         raise DataError(
@@ -97,9 +93,8 @@ def predict_slices(
     names = [f"attention 1/{2**level}" for level in range(len(attentions))]
     notes += (device_note,) if device_note else ()
     together = bool(meta.get("one_component", False))
-    return _result(
-        case, weights.structures, maps, dict(zip(names, attentions, strict=True)), notes, together=together
-    ), segmentor
+    gates = dict(zip(names, attentions, strict=True))
+    return _result(case, weights.structures, maps, gates, notes, together=together)
 
 
 def _result(
@@ -265,7 +260,8 @@ def first_maps(case: Case, structures: tuple[Structure, ...]) -> NDArray[np.floa
         maps = np.zeros((len(values) + 1, *volume.shape), dtype=np.float32)
         maps[0] = 1
         if np.isin(strokes, values).any():
-            part, window = structure_masks(volume.array, strokes, volume.spacing, values, learned_first_mask)
+            images = [channel.array for channel in case.channels.values()]
+            part, window = structure_masks(images, strokes, volume.spacing, values, learned_first_mask)
             maps[(slice(None), *window)] = part
         maps.setflags(write=False)
         known = _LAST[case] = (values, maps)

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from ...volume import Volume
 
 WITHOUT_MASKS = "there are no unpaired masks: the gates learn from the prediction itself (PyAG)."
-WITH_MASKS = "{} unpaired masks teach the gates what shapes are real (MAAG): they must be of the same structures and view."
+WITH_MASKS = "unpaired masks ({}) teach the gates what shapes are real (MAAG): they must be of the same structures and view."
+NO_GAME = (
+    "the training ended after {} steps, before the game with the unpaired masks: they have taught nothing; give it more time."
+)
 
 
 def new_segmentor(channels: int, classes: int, recipe: AdversarialGatingRecipe) -> GatedUNet:
@@ -44,6 +47,11 @@ def new_discriminator(structures: int, recipe: AdversarialGatingRecipe) -> Discr
         noise=recipe.input_noise,
         label_noise=recipe.label_noise,
     )
+
+
+def game_began(recipe: AdversarialGatingRecipe, done: int) -> bool:
+    """Whether a step of the game was among the first `done`: strokes alone come first (``warm_up``)."""
+    return done > recipe.warm_up * recipe.steps
 
 
 class Game:
@@ -159,7 +167,10 @@ def fit(
 ) -> Generator[Step, None, Weights]:
     """See `napari_weakseg.methods.adversarial_gating.fit`."""
     settings = cast("AdversarialGatingRecipe", recipe)
-    form, note = form_of(settings, len(unpaired_masks))
+    form, plan = form_of(settings, len(unpaired_masks)) if settings.max_seconds else ("", "")
+
+    def note(done: int) -> str:
+        return NO_GAME.format(done) if form == "MAAG" and done and not game_began(settings, done) else plan
 
     def new_learner(material: Material, device: torch.device) -> Game | SelfConsistency:
         segmentor = new_segmentor(material.channels, material.classes, settings).to(device)

@@ -158,7 +158,8 @@ def _from_strokes(case: Case, objects: Sequence[MarkedObject], learned: Callable
     if case.points is not None or case.previous is not None or case.scribbles is None:
         return {}
     volume, values = case.volume, [marks.value for marks in objects]
-    maps, index = structure_masks(volume.array, case.scribbles.labels, volume.spacing, values, learned or classical_stroke_mask)
+    images, make = [channel.array for channel in case.channels.values()], learned or classical_stroke_mask
+    maps, index = structure_masks(images, case.scribbles.labels, volume.spacing, values, make)
     found = {}
     for place, marks in enumerate(objects, start=1):
         other = np.delete(maps, place, axis=0).max(axis=0)
