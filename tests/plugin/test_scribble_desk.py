@@ -15,6 +15,7 @@ from napari_weakseg.errors import GeometryError, PromptError
 from napari_weakseg.io.nifti import read_mask
 from napari_weakseg.io.records import read_record
 from napari_weakseg.method import Result
+from napari_weakseg.methods import get_method
 from napari_weakseg.plugin.edits import recoverable
 from napari_weakseg.plugin.layers import from_layer, image_layer_data
 from napari_weakseg.plugin.proposals import FIRST, REFINED
@@ -179,6 +180,18 @@ def test_notes_on_the_image_are_not_said_again_with_the_mask():
     shown = person.desk.in_view()
     assert "the spacing is odd." in shown.record["notes"]
     assert "the spacing is odd." not in shown.notes
+
+
+@pytest.mark.parametrize("masks", [0, 2])
+def test_the_first_mask_needs_no_masks_of_others_whatever_form_the_refinement_has(person, masks):
+    person.draw_all()
+    recipe = get_method("adversarial_gating").recipe_class(form="MAAG", device="cpu")
+    mask = person.volume.with_array(np.where(person.volume.array > 100, 1, 0).astype(np.uint8))
+    job = replace(person.desk.job("adversarial_gating", recipe, max_seconds=0.0), masks=(mask,) * masks)
+    shown = _ends(first_steps(job))
+    assert set(np.unique(shown.labels)) == {0, 1, 2}
+    assert not any("MAAG" in note or "PyAG" in note for note in shown.notes)  # nothing was learnt
+    assert "unpaired_masks" not in shown.record
 
 
 def test_accept_writes_unlocked_structures_and_leaves_the_others(person):

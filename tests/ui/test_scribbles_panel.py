@@ -24,7 +24,7 @@ LEFT, RIGHT = (20, 24, 8), (44, 24, 8)
 @pytest.fixture(autouse=True)
 def stroke_rooms(monkeypatch, own_state):
     rooms = {"simple_propagation": "ellipsoid_method", "strokes": "stroke_method"}
-    rooms["partial_cross_entropy"] = "napari_weakseg.methods.partial_cross_entropy"
+    rooms |= {name: f"napari_weakseg.methods.{name}" for name in ("partial_cross_entropy", "adversarial_gating")}
     monkeypatch.setattr("napari_weakseg.methods._modules", lambda: rooms)
     monkeypatch.setattr("napari_weakseg.plugin.panels.scribbles.DEFAULT", "strokes")
     stroke_method.begun.clear()
@@ -246,7 +246,8 @@ def test_refine_shows_previews_and_is_undone_step_by_step(hands, ready):
     hands.qtbot.waitUntil(lambda: hands.viewer.layers["balls refined mask of strokes"].visible, timeout=WAIT)
     idle(hands, panel)
     assert "Refined" in panel.view.mask_label.text()
-    assert "discriminator" not in panel.view.message.text()
+    assert panel.view.mask_notes.text() == "Note: without unpaired masks"
+    assert not panel.view.message.isVisible()  # the same while it ran
     refined = shown(panel, REFINED).copy()
     assert (refined > 0).sum() > (first > 0).sum()
     assert len(panel.desk.slices().values) == 16
@@ -516,3 +517,57 @@ def test_a_real_network_refines_in_the_window(hands, ready):
     choose(hands, panel, 255)
     drag(hands, panel, (30, 44, 8), (40, 44, 8))
     assert panel.desk.in_view().record["training"]["fitted"] is False
+
+
+def two_spheres():
+    """Two spheres of different brightness in a cube, as far from either end of every axis, and their mask."""
+    shape = (32, 32, 32)
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1)
+    mask = np.zeros(shape, dtype=np.uint8)
+    for value, centre in {1: (16, 10, 16), 2: (16, 22, 16)}.items():
+        mask[((index - centre) ** 2).sum(axis=-1) <= 25] = value
+    image = np.random.default_rng(0).normal(50, 3, shape) + 70 * (mask == 1) + 140 * (mask == 2)
+    return Volume(image.astype(np.float32), np.eye(4), "spheres"), mask
+
+
+def test_adversarial_gates_refine_in_the_window_and_doubt_the_slices_that_were_drawn_across(hands, tmp_path):
+    volume, mask = two_spheres()
+    hands.open(volume)
+    panel = hands.panel(TITLE)
+    panel.choose_method("adversarial_gating")
+    hands.press(panel.view.structure_add)
+    for number in range(3):
+        write_mask(volume.with_array(np.roll(mask, 3 + number, axis=2)), tmp_path / f"mask_{number}.nii.gz")
+    panel.read_masks(str(tmp_path))
+    hands.qtbot.waitUntil(lambda: len(panel.desk.masks) == 3, timeout=WAIT)
+    knobs = {"form": "MAAG", "warm_up": 0.0, "steps": 3, "size": 32, "filters": 4, "batch": 2, "discriminator_filters": 2}
+    for knob, value in {**knobs, "preview_seconds": 0.0}.items():
+        panel.form.container[knob].value = value
+    plane = panel.desk.own.grid.layer_axis(0)  # strokes lie in slices across the file's first axis
+    choose(hands, panel, 1)
+    drag(hands, panel, (16, 8, 16), (16, 12, 16), plane=plane)
+    choose(hands, panel, 2)
+    drag(hands, panel, (16, 20, 16), (16, 24, 16), plane=plane)
+    choose(hands, panel, 255)
+    drag(hands, panel, (16, 4, 4), (16, 28, 4), plane=plane)
+    assert panel.desk.counts().keys() == {1, 2, 255}
+    hands.press(panel.view.refine_button)
+    idle(hands, panel)
+    shown = panel.desk.in_view()
+    assert shown.stage == REFINED, panel.view.message.text()
+    assert shown.record["training"]["form"] == "MAAG"
+    assert len(shown.record["unpaired_masks"]) == 3
+    found = panel.desk.own.grid.to_volume(hands.viewer.layers["spheres refined mask of strokes"].data)
+    assert (found[16, 10, 16], found[16, 22, 16], found[16, 16, 4]) == (1, 2, 0)
+    doubt = panel.desk.slices()
+    assert (doubt.by, doubt.axis, doubt.values.shape) == ("discriminator", 0, (32,))
+    assert ((doubt.values >= 0) & (doubt.values <= 1)).all()
+    hands.press(panel.view.doubt_button)
+    assert hands.viewer.dims.order[0] == plane
+    assert panel.desk.slice_shown() == doubt.values.argmax()
+    panel.view.maps_box.click()
+    for level in range(4):
+        layer = hands.viewer.layers[f"spheres attention 1/{2**level}"]
+        assert layer.visible
+        assert layer.data.shape == panel.image.data.shape
+        assert ((layer.data >= 0) & (layer.data <= 1)).all()

@@ -176,7 +176,8 @@ class Refinement:
 def first_steps(job: ScribbleJob) -> Generator[News | None, None, Proposal]:
     """The first mask of a job: its preview as soon as it is there, then the mask with its record."""
     started = time.monotonic()
-    with closing(_driven(replace(job, masks=()), None)) as running:
+    alone = replace(job, masks=())  # it learns nothing from masks of others: its record names none, nor is one checked
+    with closing(_driven(alone, None)) as running:
         while True:
             try:
                 step = next(running)

@@ -257,7 +257,8 @@ class ScribblesPanel(StrokePanel):
         if view.record.isExpanded():
             view.record_label.setText(record_text(desk.standing(), desk))
         self.show_history()
-        self.show_message(self._message)
+        said = any(self._message == note[:1].upper() + note[1:] for note in notes)
+        self.show_message("" if said else self._message)  # what a run said stands with its mask in the end
 
     def _progress_words(self) -> str:
         if self.runs.refining:
