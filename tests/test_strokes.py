@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 import napari_weakseg as ws
+from napari_weakseg.arrays.scribbles import LIKE_A_MASK, NO_BACKGROUND
+from napari_weakseg.case import Case, Cohort
 from napari_weakseg.cli import main
 from napari_weakseg.errors import GeometryError, MissingPackageError, PromptError, WeaksegError
 from napari_weakseg.io.nifti import read_mask, write_map, write_mask
 from napari_weakseg.io.points import read_points
 from napari_weakseg.io.scribbles import read_scribbles, write_scribbles
+from napari_weakseg.method import Weights
 from napari_weakseg.methods import simple_propagation
 from napari_weakseg.prompts import ExtremePoints, Scribbles, Structure
 from napari_weakseg.volume import Volume
@@ -184,11 +187,60 @@ def test_a_file_that_does_not_fit_is_refused_in_a_sentence(volume, tmp_path, cha
 def test_strokes_on_another_grid_or_of_fractions_are_refused(volume, tmp_path):
     other = Volume(strokes().labels, np.diag([2.0, 2.0, 2.0, 1.0]), name="other")
     path = write_mask(other, tmp_path / "strokes.nii.gz")
-    with pytest.raises(GeometryError):
+    with pytest.raises(GeometryError, match="drawn on the image itself; give those of this image") as caught:
         read_scribbles(path, volume)
+    assert "resample" not in str(caught.value)
     path = write_map(volume.with_array(strokes().labels * np.float32(0.3)), tmp_path / "map.nii.gz")
     with pytest.raises(WeaksegError, match="whole"):
         read_scribbles(path, volume)
+
+
+def test_two_structures_of_one_name_are_refused_and_a_name_that_is_taken_is_not_given_again(volume, tmp_path):
+    same, labels = (Structure("a", 1), Structure("a", 2)), strokes(second=True).labels
+    six = np.array([[5, 11, 8], [15, 11, 8], [10, 6, 8], [10, 16, 8], [10, 11, 3], [10, 11, 13]], float)
+    for refused in (
+        lambda: Scribbles(labels, same),
+        lambda: ExtremePoints(np.stack([six, six]), np.array([1, 2]), same, volume.affine),
+        lambda: Cohort("a", structures=same),
+        lambda: Case(
+            "a",
+            {"image": volume},
+            points=ExtremePoints.from_points(six, volume, structure=same[0]),
+            scribbles=Scribbles(2 * (labels == 2).astype(np.uint8), same[1:]),
+        ),
+    ):
+        with pytest.raises(PromptError, match="two structures are called 'a'; give each its own name"):
+            refused()
+    path = write_scribbles(Scribbles(labels, (ONE, TWO)), volume, tmp_path / "strokes.nii.gz")
+    read = read_scribbles(path, volume, structures=(Structure("label 2", 1),))
+    assert [structure.name for structure in read.structures] == ["label 2", "label 3"]
+
+
+@pytest.mark.parametrize("method", ["adversarial_gating", "partial_cross_entropy"])
+def test_marks_that_a_method_does_not_look_at_are_refused_and_never_recorded(volume, method):
+    six = np.array([[5, 11, 8], [15, 11, 8], [10, 6, 8], [10, 16, 8], [10, 11, 3], [10, 11, 13]], float)
+    points, earlier = ExtremePoints.from_points(six, volume, structure=ONE), volume.with_array(FIRST.astype(np.uint8))
+    recipe = ws.new_recipe(method, max_seconds=0)
+    others = "leave them out, or choose simple_propagation"
+    with pytest.raises(PromptError, match=f"{method} takes scribbles and cannot use extreme points; {others}") as caught:
+        ws.segment(volume, [points, strokes()], method=method, recipe=recipe)
+    assert len(str(caught.value).split()) <= 30
+    with pytest.raises(PromptError, match="cannot use an earlier mask; leave it out, or choose simple_propagation"):
+        ws.segment(volume, strokes(), method=method, recipe=recipe, previous=earlier)
+    with pytest.raises(PromptError, match="takes image label and cannot use scribbles"):
+        ws.segment(volume, strokes(), method="explainable_heatmap")
+    first = Weights(method, recipe, (ONE,), {}, {})
+    case = Case("a", {"image": volume}, points=points, scribbles=strokes(), previous=earlier)
+    made = ws.segment(case, weights=first).record["prompts"]
+    assert set(made) == {"sha256", "scribbles"}
+
+
+def test_a_full_mask_in_place_of_strokes_is_said_with_the_first_mask(volume):
+    recipe = ws.new_recipe("partial_cross_entropy", max_seconds=0)
+    notes = ws.segment(volume, Scribbles(FIRST.astype(np.uint8), (ONE,)), method="partial_cross_entropy", recipe=recipe).notes
+    assert NO_BACKGROUND in notes and LIKE_A_MASK in notes
+    notes = ws.segment(volume, strokes(), method="partial_cross_entropy", recipe=recipe).notes
+    assert not {NO_BACKGROUND, LIKE_A_MASK} & set(notes)
 
 
 def test_damaged_strokes_in_a_record_are_refused(volume):

@@ -20,21 +20,22 @@ from .io.nifti import export_notes
 from .io.records import SCHEMA_VERSION, read_record
 from .io.runs import Run, read_weights
 from .method import Preview, Result, Step, Weights
-from .methods import DEFAULT, get_method
-from .prompts import BACKGROUND_STROKE, ExtremePoints, ImageLabel, Scribbles, Structure
+from .methods import DEFAULT, get_method, list_methods
+from .prompts import BACKGROUND_STROKE, ExtremePoints, ImageLabel, Scribbles, Structure, free_name
 from .record import hash_of_prompts, new_record, recorded_masks
 from .volume import Volume
 
 if TYPE_CHECKING:
     import os
 
-    from .method import Checkpoints
+    from .method import Card, Checkpoints
     from .recipe import Recipe
 
 Prompts = ExtremePoints | Scribbles | ImageLabel
 T = TypeVar("T")
 BYTES_PER_RESULT_VOXEL = 4
 _SLOT = {ExtremePoints: "points", Scribbles: "scribbles", ImageLabel: "image_label"}
+_KIND = {"points": "extreme_points", "scribbles": "scribbles"}
 
 
 def segment(
@@ -117,7 +118,7 @@ def steps(
     recipe = recipe or room.recipe_class.from_preset("laptop")
     if unpaired_masks and not room.card.learns_masks:
         raise RecipeError(f"{room.card.name} learns nothing from unpaired masks; leave them out, or choose adversarial_gating.")
-    case = _checked(case, room.card.prompts, needs_marks=weights is None)
+    case = _checked(_taken(case, room.card, fits=weights is None), room.card.prompts, needs_marks=weights is None)
     if unpaired_masks and weights is None:
         _check_masks(unpaired_masks, case)
     _check_memory(case, room.card.name, recipe if weights is None else weights.recipe, weights)
@@ -408,6 +409,25 @@ def _check_previous(recorded: Mapping[str, Any] | None, previous: Volume | None)
         raise DataError(f"{previous.name} is not the mask that was corrected (its hash differs); give the same file.")
 
 
+def _taken(case: Case, card: Card, *, fits: bool) -> Case:
+    """The case without marks that the method would not look at, so that no record names them; a fit refuses them.
+
+    A class is no mark on the image: cases of a cohort may bring one along.
+    """
+    unused = [kind for kind in ("points", "scribbles") if _KIND[kind] not in card.prompts]
+    unused += [] if card.corrects else ["previous"]
+    unused = [kind for kind in unused if getattr(case, kind) is not None]
+    if unused and fits:
+        kind = unused[0]
+        takers = [c.name for c in list_methods() if (c.corrects if kind == "previous" else _KIND[kind] in c.prompts)]
+        what, it = ("an earlier mask", "it") if kind == "previous" else (_KIND[kind].replace("_", " "), "them")
+        own = " or ".join(card.prompts).replace("_", " ")
+        others = f", or choose {' or '.join(takers)}" if takers else ""
+        raise PromptError(f"{card.name} takes {own} and cannot use {what}; leave {it} out{others}.")
+    left_out: dict[str, Any] = dict.fromkeys(unused)
+    return replace(case, **left_out) if unused else case
+
+
 def _checked(case: Case, takes: tuple[str, ...], *, needs_marks: bool) -> Case:
     """The case with marks that the method can use, on the case's grid; nothing is computed before this has passed."""
     given = {"extreme_points": case.points, "scribbles": case.scribbles, "image_label": case.image_label}
@@ -456,10 +476,13 @@ def _with_previous(case: Case) -> Case:
             f"{previous.name} is no mask that can be corrected; its labels have to be whole numbers from 0 to 254."
         )
     known = {structure.value for structure in case.structures}
-    more = tuple(Structure(f"label {value}", int(value)) for value in values if value != 0 and int(value) not in known)
+    named, drawn = list(case.structures), () if scribbles is None else scribbles.structures
+    for value in (int(value) for value in values if int(value) not in known):
+        named.append(Structure(free_name(named, value, "label"), value))
+        drawn = (*drawn, named[-1])
     if scribbles is None:
-        scribbles = Scribbles(np.zeros(case.volume.shape, dtype=np.uint8), more)
-    return replace(case, scribbles=replace(scribbles, structures=(*scribbles.structures, *more)))
+        scribbles = Scribbles(np.zeros(case.volume.shape, dtype=np.uint8), drawn)
+    return replace(case, scribbles=replace(scribbles, structures=drawn))
 
 
 def _seen(preview: Preview, volume: Volume) -> Preview:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import DataError, GeometryError
+from .prompts import distinct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,8 +42,8 @@ class Case:
 
     Raises
     ------
-    DataError, GeometryError
-        No channel, or channels that do not share a grid.
+    DataError, GeometryError, PromptError
+        No channel, channels that do not share a grid, or points and strokes that call two structures by one name.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Case:
         for name, volume in self.channels.items():
             if not self.volume.same_grid(volume):
                 raise GeometryError(f"channel {name} of case {self.id} lies on another grid; resample it first.")
+        distinct(self.structures)
         if not self.patient:
             object.__setattr__(self, "patient", self.id)
 
@@ -153,8 +155,8 @@ class Cohort:
 
     Raises
     ------
-    DataError
-        Two cases of one id, a patient in two parts, or a slice axis that there is not.
+    DataError, PromptError
+        Two cases of one id, a patient in two parts, a slice axis that there is not, or two structures of one name or value.
     """
 
     name: str = "cohort"
@@ -171,6 +173,7 @@ class Cohort:
     def __post_init__(self) -> None:
         if self.slice_axis not in (0, 1, 2):
             raise DataError(f"the slice axis {self.slice_axis!r} is none of the array axes 0, 1 and 2.")
+        distinct(self.structures)
         ids: set[str] = set()
         homes: dict[str, str] = {}
         for part in ("training", "validation", "testing"):

@@ -38,6 +38,8 @@ class Card:
         Whether cases without marks may take part in a training, beside others that have some.
     learns_masks : bool
         Whether ``fit`` takes ``unpaired_masks``: masks of other patients.
+    corrects : bool
+        Whether strokes may correct an earlier mask (``case.previous``).
     """
 
     name: str
@@ -48,6 +50,7 @@ class Card:
     dimensions: str = "3D"
     learns_unmarked: bool = False
     learns_masks: bool = False
+    corrects: bool = False
 
 
 @dataclass(frozen=True, eq=False)

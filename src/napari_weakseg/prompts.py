@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,11 +54,27 @@ class Structure:
 LESION = Structure("lesion", 1)
 
 
-def _check_structures(structures: Sequence[Structure]) -> tuple[Structure, ...]:
-    values = [structure.value for structure in structures]
-    if len(set(values)) != len(values):
+def free_name(structures: Iterable[Structure], value: int, word: str = "structure") -> str:
+    """``"structure <value>"``, or with the next number that makes it no other structure's name."""
+    taken = {structure.name for structure in structures}
+    return next(name for name in (f"{word} {number}" for number in count(value)) if name not in taken)
+
+
+def distinct(structures: Iterable[Structure]) -> tuple[Structure, ...]:
+    """The structures, if each has a value and a name of its own: masks tell them apart by the one, maps by the other.
+
+    Raises
+    ------
+    PromptError
+    """
+    given = tuple(structures)
+    if len({structure.value for structure in given}) < len(given):
         raise PromptError("two structures have the same value; give each its own.")
-    return tuple(structures)
+    names = [structure.name for structure in given]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise PromptError(f"two structures are called {twice!r:.40}; give each its own name.")
+    return given
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +119,7 @@ class ExtremePoints:
         if unusable.any():
             raise PromptError(f"object {int(unusable.argmax()) + 1} has a point that is not a finite number; place it again.")
         values = np.asarray(self.values, dtype=np.int64).reshape(-1)
-        structures = _check_structures(self.structures)
+        structures = distinct(self.structures)
         missing = set(values.tolist()) - {structure.value for structure in structures}
         if len(values) != len(points) or missing:
             raise PromptError("every object needs one structure with a known value.")
@@ -272,7 +289,7 @@ class ExtremePoints:
             raise PromptError("there are no extreme points; place six on each object.")
         known = list(dict.fromkeys(owners)) if structures is None else structures
         values = np.array([structure.value for structure in owners])
-        return cls(np.stack(points), values, _check_structures(known), volume.affine, tuple(collected))
+        return cls(np.stack(points), values, distinct(known), volume.affine, tuple(collected))
 
 
 def _value(value: Any) -> int:
@@ -334,7 +351,7 @@ class Scribbles:
 
     def __post_init__(self) -> None:
         labels = np.asarray(self.labels)
-        structures = _check_structures(self.structures)
+        structures = distinct(self.structures)
         known = {structure.value for structure in structures} | {0, BACKGROUND_STROKE}
         unknown = sorted(set(np.unique(labels[labels != 0]).tolist()) - known)  # few are marked: no need to sort a volume
         if unknown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_weakseg.arrays.scribbles import held_out_strokes, joined_scribbles
+from napari_weakseg.arrays.scribbles import LIKE_A_MASK, NO_BACKGROUND, held_out_strokes, joined_scribbles, stroke_notes
 from napari_weakseg.errors import PromptError
 from napari_weakseg.prompts import Scribbles, Structure
 
@@ -47,3 +47,30 @@ def test_where_people_disagree_nothing_is_marked():
         joined_scribbles([a, Scribbles(second[:2], b.structures)])
     with pytest.raises(PromptError, match="no strokes"):
         joined_scribbles([])
+
+
+def disc(shape=(40, 40, 6), radius=9):
+    i, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    return (i - 20) ** 2 + (j - 20) ** 2 + 0 * k < radius**2
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 8), (1, 1, 1), (1, 1, 0.5)])
+def test_a_full_mask_in_place_of_strokes_is_noticed(spacing):
+    mask = disc().astype(np.uint8)
+    mask[20:] *= 2
+    assert stroke_notes(mask, spacing) == (NO_BACKGROUND, LIKE_A_MASK)
+    assert stroke_notes(np.where(mask == 0, 255, mask).astype(np.uint8), spacing) == ()
+    mask[mask == 2] = 0
+    mask[30, 5:35, 2] = 2  # one of the two is a line
+    assert stroke_notes(mask, spacing) == (NO_BACKGROUND,)
+
+
+def test_broad_strokes_are_no_full_mask():
+    """Contours and lines of up to five voxels, in every slice and turned any way."""
+    for axes in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+        ring = (disc(radius=14) & ~disc(radius=9)).astype(np.uint8).transpose(axes)
+        assert stroke_notes(ring, np.array([1, 1, 8])[list(axes)]) == (NO_BACKGROUND,)
+    i, j = np.indices((60, 60))
+    line = np.repeat((abs(i - j) < 4)[:, :, None], 3, axis=2).astype(np.uint8)
+    assert stroke_notes(line, (1, 1, 3)) == (NO_BACKGROUND,)
+    assert stroke_notes(np.zeros((4, 4, 4), np.uint8), (1, 1, 1)) == ()

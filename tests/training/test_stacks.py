@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from napari_weakseg.case import Case
-from napari_weakseg.errors import RecipeError
+from napari_weakseg.errors import PromptError, RecipeError
 from napari_weakseg.methods import new_recipe
-from napari_weakseg.prompts import Scribbles
+from napari_weakseg.prompts import Scribbles, Structure
 from napari_weakseg.training.partial_losses import IGNORE
 from napari_weakseg.training.slice_batches import SliceBatches
-from napari_weakseg.training.stacks import Cut, Frame, Stack, frame_of, stack_of
+from napari_weakseg.training.slice_material import gather
+from napari_weakseg.training.stacks import Cut, Frame, Stack, frame_of, stack_of, structures_of
 from napari_weakseg.volume import Volume
 from toy_cohort import STRUCTURES, toy_case
 
@@ -66,6 +67,39 @@ def test_thin_strokes_stay_whole_where_pixels_grow():
     row = labels[0][6]
     assert (row[2:18] == 2).all()  # at a tie the structure wins
     assert (labels[1] == IGNORE).all()
+
+
+@pytest.mark.parametrize("count", [126, 127, 254])
+def test_as_many_structures_as_a_mask_can_hold_are_told_apart(count):
+    structures = tuple(Structure(f"structure {value}", value) for value in range(1, count + 1))
+    blocks = np.zeros((16, 32), np.uint8)
+    blocks[:, 0::2].flat[:count] = np.arange(1, count + 1)
+    blocks[:, 1::2] = 255
+    code = np.stack([blocks.repeat(2, axis=0).repeat(2, axis=1), np.zeros((32, 64), np.uint8)], axis=2)
+    case = Case(
+        "many", {"image": Volume(np.random.default_rng(0).normal(size=code.shape))}, scribbles=Scribbles(code, structures)
+    )
+    mask = Volume(np.where(code == 255, 0, code), name="other")
+    steps = gather([case], (), [mask], recipe_of(grid_spacing=2.0, hold_out=0.0))
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(steps)
+    material = end.value.value
+    (stack,) = material.stacks
+    assert set(stack.labels[0].ravel().tolist()) - {IGNORE} == set(range(count + 1))
+    assert set(material.masks[0].labels.ravel().tolist()) == set(range(count + 1))
+    assert not [note for note in material.notes if "no stroke" in note or "no unpaired mask" in note]
+
+
+def test_two_cases_that_call_different_structures_by_one_name_are_refused():
+    drawn = np.zeros((8, 8, 2), np.uint8)
+    drawn[2:4, 2:4] = 1
+    volume = Volume(np.zeros(drawn.shape, np.float32))
+    cases = [
+        Case(str(value), {"image": volume}, scribbles=Scribbles(value * drawn, (Structure("core", value),))) for value in (1, 2)
+    ]
+    with pytest.raises(PromptError, match="two structures are called 'core'"):
+        structures_of(cases, recipe_of())
 
 
 def test_the_pixel_size_comes_from_the_strokes_and_is_never_finer_than_the_volume_s():

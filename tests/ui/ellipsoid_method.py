@@ -12,7 +12,7 @@ from scipy import ndimage
 from napari_weakseg.method import Card, Preview, Result, Step, Weights
 from napari_weakseg.recipe import Recipe, knob
 
-card = Card("ellipsoid", "Ellipsoids", ("extreme_points", "scribbles"))
+card = Card("ellipsoid", "Ellipsoids", ("extreme_points", "scribbles"), corrects=True)
 gates: dict[str, threading.Event] = {}
 """``"hold"`` makes a fit wait in front of every step until it is set."""
 reached = threading.Event()

@@ -22,6 +22,17 @@ REACH = 0.03
 """How far the image may move the boundary of a prior, as a share of the object's size (see `first_mask.sharpened`)."""
 
 
+NO_BACKGROUND = "no stroke marks the background: nothing says where the structures end; draw some."
+
+THICK = 5
+"""Strokes thicker than so many voxels are masks rather than lines."""
+
+LIKE_A_MASK = (
+    f"the strokes look like a full mask (more than {THICK} voxels thick, none on the background); voxels of 0 count as not "
+    "marked, so draw lines."
+)
+
+
 def foreground_of(strokes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Where strokes mark the object: all codes but 0 (not marked) and 255 (background)."""
     marked: NDArray[np.bool_] = (strokes != 0) & (strokes != BACKGROUND_STROKE)
@@ -152,6 +163,36 @@ def stroked_mask(
         mask = np.isin(components, np.setdiff1d(np.unique(components[held]), 0))
     filled: NDArray[np.bool_] = ndimage.binary_fill_holes(mask)
     return filled if strokes is None else (filled & (strokes != BACKGROUND_STROKE)) | foreground_of(strokes)
+
+
+def stroke_notes(strokes: NDArray[np.uint8], spacing: Sequence[float]) -> tuple[str, ...]:
+    """What strokes lack that a mask can be learnt from: any on the background, and perhaps that they are strokes at all.
+
+    Parameters
+    ----------
+    strokes : ndarray, shape (I, J, K), uint8
+        0 = not marked, 255 = background, else structures.
+    spacing : three floats
+        Voxel size; only its ratios count.
+    """
+    if (strokes == BACKGROUND_STROKE).any() or not strokes.any():
+        return ()
+    drawn = [strokes == value for value in np.unique(strokes[strokes != 0])]
+    return (NO_BACKGROUND, LIKE_A_MASK) if all(_is_solid(one, spacing) for one in drawn) else (NO_BACKGROUND,)
+
+
+def _is_solid(marked: NDArray[np.bool_], spacing: Sequence[float]) -> bool:
+    """Whether most marked voxels lie in a square of more than `THICK` voxels a side that is marked in full.
+
+    In the plane that was drawn in: across the longest voxels, or along the axis in which the fewest slices are marked.
+    """
+    box = ndimage.find_objects(marked.astype(np.uint8))[0]
+    longest = int(np.argmax(spacing))
+    share = [(side.stop - side.start) / length for side, length in zip(box, marked.shape, strict=True)]
+    across = longest if spacing[longest] > 1.2 * float(np.median(spacing)) else int(np.argmin(share))
+    square = [1 if axis == across else THICK + 1 for axis in range(3)]
+    part = np.pad(marked[box], THICK + 1).astype(np.uint8)
+    return bool(2 * np.count_nonzero(ndimage.grey_opening(part, square)) > np.count_nonzero(part))
 
 
 def held_out_strokes(

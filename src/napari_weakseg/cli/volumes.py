@@ -135,7 +135,7 @@ def _segment(options: argparse.Namespace, screen: Screen) -> None:
         )
     earlier = None
     if options.previous is not None:
-        earlier = read_mask(options.previous, like=volume, **answers(options, "prefer", "units"))
+        earlier = read_mask(options.previous, **answers(options, "prefer", "units"))
     others = _unpaired_masks(options)
     case = Case("case", {"image": volume}, points=points, scribbles=strokes, previous=earlier)
     memory = in_words(expected_memory(case, method=options.method, recipe=recipe))

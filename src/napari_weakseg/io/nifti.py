@@ -118,7 +118,7 @@ def read_mask(
         if like is None or mask.same_grid(like):
             return mask
         if not resample:
-            raise GeometryError(_grids_differ(mask, like, path))
+            raise GeometryError(grids_differ(mask, like, path))
         moved = on_grid_of(mask, like)
         return replace(moved, notes=(*mask.notes, "the mask lay on another grid; each voxel took the nearest label."))
 
@@ -223,9 +223,15 @@ def _labels(stored: Stored, path: str | os.PathLike[str]) -> NDArray[Any]:
     return array.astype(smallest_label_type(array), copy=False)
 
 
-def _grids_differ(mask: Volume, like: Volume, path: str | os.PathLike[str]) -> str:
+def grids_differ(
+    mask: Volume,
+    like: Volume,
+    path: str | os.PathLike[str],
+    advice: str = "resample it first, or read it with resample (nearest label)",
+) -> str:
+    """How far apart two grids are, and what to do about it."""
     if mask.shape != like.shape:
         what = f"has the shape {mask.shape}, {like.name} has {like.shape}"
     else:
         what = f"lies up to {float(np.abs(mask.corners() - like.corners()).max()):.4g} mm off {like.name}"
-    return f"{shown(path)} {what}; resample it first, or read it with resample (nearest label)."
+    return f"{shown(path)} {what}; {advice}."

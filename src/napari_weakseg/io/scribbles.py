@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import PromptError
-from ..prompts import BACKGROUND_STROKE, LESION, Scribbles, Structure
+from ..errors import GeometryError, PromptError
+from ..prompts import BACKGROUND_STROKE, LESION, Scribbles, Structure, free_name
 from .names import shown
-from .nifti import read_mask
+from .nifti import grids_differ, read_mask
 from .nifti_write import write_mask
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def read_scribbles(
     WeaksegError
         The file cannot be read, or lies on another grid.
     """
-    mask = read_mask(path, like=volume, **answers)
+    mask = read_strokes(path, volume, **answers)
     name = shown(path)
     labels = in_our_codes(mask.array, codes, name)
     found = [int(value) for value in np.unique(labels) if value != 0]
@@ -73,9 +73,23 @@ def read_scribbles(
     marked = [code for code in found if code != BACKGROUND_STROKE]
     for code in marked:
         alone = code == LESION.value and marked == [LESION.value] and not known
-        known.setdefault(code, LESION if alone else Structure(f"label {code}", code))
+        known.setdefault(code, LESION if alone else Structure(free_name(known.values(), code, "label"), code))
     used = tuple(known[code] for code in sorted(known)) or (LESION,)
     return Scribbles(labels, used, tuple(mask.notes))
+
+
+def read_strokes(path: str | os.PathLike[str], volume: Volume, **answers: Any) -> Volume:
+    """A file of strokes as it is stored, on the grid of the image: nothing resamples them, for thin lines would break.
+
+    Raises
+    ------
+    WeaksegError
+        As `read_scribbles`.
+    """
+    mask = read_mask(path, **answers)
+    if not mask.same_grid(volume):
+        raise GeometryError(grids_differ(mask, volume, path, "strokes are drawn on the image itself; give those of this image"))
+    return mask
 
 
 def in_our_codes(array: NDArray[Any], codes: Codes, name: str) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import GeometryError, PromptError
-from ..prompts import BACKGROUND_STROKE, LESION, ExtremePoints, Scribbles, Structure
+from ..prompts import BACKGROUND_STROKE, LESION, ExtremePoints, Scribbles, Structure, free_name
 from ..volume import FloatArray, SourceHeader, Volume
 
 if TYPE_CHECKING:
@@ -292,8 +292,9 @@ def from_layer(layer: Layer, image: Layer | None = None) -> Volume | ExtremePoin
     volume, _ = read_grid(layer)
     if isinstance(layer, Labels) and (kept.get("role") in ("scribbles", "strokes") or layer.name.endswith(" scribbles")):
         values = {structure.value for structure in structures}
-        more = [Structure(f"structure {v}", int(v)) for v in np.unique(volume.array) if v not in values | {0, 255}]
-        return Scribbles(volume.array, (*structures, *more))
+        for value in sorted(set(np.unique(volume.array).tolist()) - values - {0, 255}):
+            structures = (*structures, Structure(free_name(structures, value), value))
+        return Scribbles(volume.array, structures)
     return volume
 
 
@@ -326,7 +327,9 @@ def _points_from(
     if unfinished and whole:
         notes += (f"{unfinished} of {len(sixes)} objects have fewer than {needed} points and were left out.",)
     known = {structure.value: structure for structure in structures}
-    objects = [(known.get(v) or Structure(f"structure {v}", v), six) for (v, _), six in (whole or sixes).items()]
+    for value in (value for value, _ in sixes if value not in known):
+        known[value] = Structure(free_name(known.values(), value), value)
+    objects = [(known[value], six) for (value, _), six in (whole or sixes).items()]
     return ExtremePoints.from_objects(objects, volume, notes=notes)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import PromptError
 from ..io.scribbles import in_our_codes
-from ..prompts import BACKGROUND_STROKE, Scribbles, Structure
+from ..prompts import BACKGROUND_STROKE, Scribbles, Structure, free_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,4 +107,6 @@ class CodesQuestion:
         found = [int(value) for value in np.unique(labels) if value not in (0, BACKGROUND_STROKE)]
         if not found:
             raise PromptError(f"{self.name} then holds no structure: say which values are strokes on one.")
-        return Scribbles(labels, tuple(names.get(value, Structure(f"structure {value}", value)) for value in found))
+        for value in (value for value in found if value not in names):
+            names[value] = Structure(free_name(names.values(), value), value)
+        return Scribbles(labels, tuple(names[value] for value in found))

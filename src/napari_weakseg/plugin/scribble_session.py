@@ -9,8 +9,8 @@ import numpy as np
 
 from ..case import Case
 from ..errors import PromptError, WeaksegError
-from ..prompts import BACKGROUND_STROKE, Scribbles, Structure
-from .session import Document, ObjectKey, Problem, free_name
+from ..prompts import BACKGROUND_STROKE, Scribbles, Structure, free_name
+from .session import Document, ObjectKey, Problem
 from .strokes import Stroke
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,11 +10,11 @@ import numpy as np
 from ..arrays.extreme_points import assign_directions, box_of, direction_names, direction_of, order_points
 from ..case import Case
 from ..errors import WeaksegError
-from ..prompts import LESION, ExtremePoints, Structure
+from ..prompts import LESION, ExtremePoints, Structure, free_name
 from .strokes import Stroke, scribbles_of, stroke_from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -32,12 +31,6 @@ class ObjectKey(NamedTuple):
 
 
 _FIRST = ObjectKey(LESION.value, 1)
-
-
-def free_name(structures: Iterable[Structure], value: int) -> str:
-    """``"structure <value>"``, or with the next number that makes it no other structure's name."""
-    taken = {structure.name for structure in structures}
-    return next(name for name in (f"structure {number}" for number in count(value)) if name not in taken)
 
 
 class Mark(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..arrays.largest_component import largest_component
-from ..arrays.scribbles import foreground_of
+from ..arrays.scribbles import foreground_of, stroke_notes
 from ..arrays.structure_masks import structure_masks
 from ..errors import DataError, PromptError
 from ..method import Preview, Result
@@ -76,6 +76,9 @@ def predict_slices(case: Case, weights: Weights, new_segmentor: Callable[[Mappin
     """
     recipe: Any = weights.recipe
     notes = tuple(weights.meta.get("notes", ()))
+    if case.scribbles is not None and recipe.supervision == "marks":
+        said = stroke_notes(case.scribbles.labels, case.volume.spacing)
+        notes += tuple(note for note in said if note not in notes)
     if not weights.tensors:
         return _result(case, weights.structures, first_maps(case, weights.structures), {}, notes)
     meta = checked_meta(weights)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..arrays.background_contours import outside_background_contours
 from ..arrays.pairing import ALL_EMPTY, Drawn, paired_note
-from ..arrays.scribbles import held_out_strokes
+from ..arrays.scribbles import NO_BACKGROUND, held_out_strokes
 from ..case import known
 from ..errors import DataError, PromptError
 from ..method import Step
@@ -198,10 +198,11 @@ def gather(
     if hold_out:
         checked = Stacks(prepared, "held out", _marked(prepared, "held out"))
     notes = [
-        f"no stroke marks {name}: the network cannot learn it; draw some."
-        for name, count in zip(("the background", *(s.name for s in structures)), counts[1:], strict=True)
+        f"no stroke marks {structure.name}: the network cannot learn it; draw some."
+        for structure, count in zip(structures, counts[2:], strict=True)
         if not count
     ]
+    notes += [] if counts[1] else [NO_BACKGROUND]
     if unmarked:
         notes.append(f"{unmarked} of {len(cases)} cases have no strokes: the loss on strokes does not see them.")
     if kept:

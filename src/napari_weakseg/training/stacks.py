@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..arrays.intensity import finite_intensity
 from ..errors import DataError, PromptError, RecipeError
-from ..prompts import BACKGROUND_STROKE, Structure
+from ..prompts import BACKGROUND_STROKE, Structure, distinct, free_name
 from .partial_losses import IGNORE
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from ..volume import Volume
     from .slice_recipe import SliceRecipe
 
-Labels = NDArray[np.int8]
+Labels = NDArray[np.int8] | NDArray[np.int16]
+"""Classes, `IGNORE` where unlabelled; the wider type where there are more structures than the narrow one can count."""
+
+NARROW = 126
+"""The highest class that int8 holds together with the next number, which counting needs."""
 
 THICK = 1.2
 """An axis along which voxels are longer than along the others by this factor is the one that slices are stacked along."""
@@ -122,7 +126,8 @@ class Cut:
         counts = np.zeros((classes, int(np.prod(shape))), dtype=np.int32)
         np.add.at(counts, (value, np.ravel_multi_index((s, row, column), shape)), 1)
         best = classes - 1 - counts[::-1].argmax(axis=0)  # at a tie a structure wins over the background
-        return np.where(counts.any(axis=0), best, IGNORE).astype(np.int8).reshape(shape)
+        labels = np.where(counts.any(axis=0), best, IGNORE).reshape(shape)
+        return labels.astype(np.int8) if code.dtype == np.int8 else labels.astype(np.int16)
 
     def maps(self, maps: NDArray[np.float32]) -> NDArray[np.float16]:
         """Probabilities (K, I, J, K') as (K, S, height, width): `back`, the other way round."""
@@ -153,7 +158,7 @@ class Stack:
     Parameters
     ----------
     image : ndarray, shape (C, S, H, W), float32
-    labels : ndarray, shape (S, H, W), int8
+    labels : ndarray, shape (S, H, W), int8 or int16
         Class, or `IGNORE`: not marked.
     box : tuple of int or None
         First row, behind the last row, first column, behind the last column of what is marked as structure.
@@ -193,7 +198,7 @@ def structures_of(cases: Sequence[Case], recipe: SliceRecipe) -> tuple[Structure
     Raises
     ------
     PromptError
-        There is nothing to learn from.
+        There is nothing to learn from, or two cases call different structures by one name.
     """
     found: dict[int, Structure] = {}
     for case in cases:
@@ -202,11 +207,11 @@ def structures_of(cases: Sequence[Case], recipe: SliceRecipe) -> tuple[Structure
         if recipe.supervision == "masks" and case.reference is not None and not known:
             for value in np.unique(case.reference.array):
                 if value and int(value) not in found:
-                    found[int(value)] = Structure(f"label {int(value)}", int(value))
+                    found[int(value)] = Structure(free_name(found.values(), int(value), "label"), int(value))
     if not found:
         what = "strokes" if recipe.supervision == "marks" else "full masks"
         raise PromptError(f"no case has {what}; draw some on each structure and on the background.")
-    return tuple(found[value] for value in sorted(found))
+    return distinct(found[value] for value in sorted(found))
 
 
 def codes_of(case: Case, structures: Sequence[Structure], recipe: SliceRecipe) -> Labels | None:
@@ -228,7 +233,7 @@ def codes_of(case: Case, structures: Sequence[Structure], recipe: SliceRecipe) -
 
 
 def _as_classes(array: NDArray[Any], order: Mapping[int, int], name: str) -> Labels:
-    code = np.full(array.shape, IGNORE, dtype=np.int8)
+    code = np.full(array.shape, IGNORE, dtype=np.int8 if max(order.values()) <= NARROW else np.int16)
     for value in np.unique(array):
         if int(value) not in order:
             raise DataError(f"{name} holds the label {int(value)}, which no structure has; name its structure or remove it.")

@@ -35,6 +35,7 @@ card = Card(
     prompts=("extreme_points", "scribbles"),
     paper="Zhong and Wang, MICCAI 2023",
     doi="10.1007/978-3-031-43901-8_54",
+    corrects=True,
 )
 
 CODE = "authors' code"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...errors import DataError, GeometryError, PromptError
 from ...method import Preview, Result, Step, Weights
 from ...networks.unet import UNet
-from ...prompts import Structure
+from ...prompts import Structure, distinct
 from ...training.cache import PreparedCases
 from ...training.devices import describe_device, has_fast_bfloat16, pick_device
 from ...training.loop import restore_module, train_steps
@@ -236,7 +236,7 @@ def _surveyed(
             found |= {int(v): found.get(int(v), Structure(f"label {v}", int(v))) for v in np.unique(case.reference.array) if v}
     if len({bool(step) for step in steps}) > 1:
         raise GeometryError("the spacing of some cases is unknown and of others not; a network needs one kind alone.")
-    structures = tuple(found[value] for value in sorted(found))
+    structures = distinct(found[value] for value in sorted(found))
     start = None
     if recipe.supervision == "marks":
         first = cases[0]
