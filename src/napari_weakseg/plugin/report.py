@@ -100,7 +100,7 @@ def doubt_line(proposal: Proposal | None) -> str:
 def doubt_words(doubt: SliceDoubt) -> str:
     """Whose doubt the columns show."""
     if doubt.by == "discriminator":
-        return "How much less each slice's shape is believed than others, by the network that knows real masks; click to go there"
+        return "How much less a slice's shape is believed than others, by the network that knows real masks; click to go there"
     return "How unsure the mask is of itself, slice by slice; click to go there"
 
 
