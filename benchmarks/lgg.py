@@ -26,7 +26,8 @@ import numpy as np
 import napari_weakseg as ws
 from napari_weakseg.arrays.classification import class_scores
 from napari_weakseg.arrays.metrics import dice
-from napari_weakseg.cohorts import held_out, seen_by
+from napari_weakseg.cohorts import seen_by
+from napari_weakseg.held_out import held_out
 from napari_weakseg.io.cohort import read_cohort, write_cohort
 from napari_weakseg.io.nifti import read_mask
 from napari_weakseg.io.runs import Run, read_weights
@@ -99,7 +100,7 @@ def score(path: Path, run: Path) -> dict[str, Any]:
     """Predict the held-out cases and hold them against labels and masks; all cases count."""
     cohort = read_cohort(path, references=True)
     weights = read_weights(run)
-    _, cases, _ = held_out(cohort, Run(run).cohort())
+    cases = held_out(cohort, Run(run).cohort()).cases
     rows = []
     for case in cases:
         began = time.monotonic()

@@ -167,3 +167,55 @@ def test_images_that_would_share_a_mask_are_refused_and_damaged_ones_skipped(coh
     assert "broken" in capsys.readouterr().err
     assert weakseg("predict", run, cohort, "--output", tmp_path / "all") == 0
     assert len(list((tmp_path / "all").glob("*_mask.nii.gz"))) == 6
+
+
+def test_a_file_that_cannot_be_read_scores_zero_and_is_listed(cohort, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert weakseg("train", cohort, "--method", "learning", "--run", run) == 0
+    broken = cohort.parent / "b5.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:300])
+    capsys.readouterr()
+    assert weakseg("evaluate", run, cohort) == 0
+    assert "b5 could not be read or predicted; it scores 0 and counts as wrong." in capsys.readouterr().err
+    report = json.loads((run / "evaluation" / "evaluation.json").read_text())
+    assert report["failed"] == ["b5"]
+    assert report["worst"][0] == "b5"
+    assert report["summary"]["lesion"]["cases"] == 2
+    assert report["cases"][1]["structures"]["lesion"]["dice"] == 0
+    assert report["classification"]["volumes"]["count"] == [0, 2]
+    assert report["classification"]["volumes"]["accuracy"] == 0.5
+
+
+def test_nothing_of_an_earlier_evaluation_stays(cohort, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert weakseg("train", cohort, "--method", "learning", "--run", run) == 0
+    assert weakseg("evaluate", run, cohort) == 0
+    written = run / "evaluation"
+    assert {path.name for path in written.iterdir()} == {"classes.csv"} | {f"evaluation.{s}" for s in ("csv", "json", "png")}
+    data = json.loads(cohort.read_text())
+    for entry in data["testing"]:
+        del entry["image_label"]
+    cohort.write_text(json.dumps(data))
+    assert weakseg("evaluate", run, cohort) == 0
+    assert not (written / "classes.csv").exists()
+    for entry in data["testing"]:
+        del entry["label"]
+    cohort.write_text(json.dumps(data))
+    capsys.readouterr()
+    assert weakseg("evaluate", run, cohort) == 2
+    assert "no testing case of cohort 'balls' has a reference mask" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["afile", "afile/below"])
+@pytest.mark.parametrize("more", [(), ("--faithfulness",)])
+def test_an_evaluation_goes_into_no_file(cohort, tmp_path, monkeypatch, capsys, place, more):
+    monkeypatch.setattr(learning_method, "faithfulness", lambda *a, **k: {}, raising=False)
+    run = tmp_path / "run"
+    assert weakseg("train", cohort, "--method", "learning", "--run", run) == 0
+    (tmp_path / "afile").write_text("kept")
+    capsys.readouterr()
+    assert weakseg("evaluate", run, cohort, "-o", tmp_path / place, *more) == 2
+    error = capsys.readouterr().err
+    assert "name another one for the evaluation" in error
+    assert str(tmp_path) not in error
+    assert (tmp_path / "afile").read_text() == "kept"

@@ -11,15 +11,15 @@ import pytest
 
 import learning_method
 import napari_weakseg as ws
-from napari_weakseg.arrays.extreme_points import simulate_points
+from balls import a_case, a_cohort
 from napari_weakseg.case import Case, Cohort
 from napari_weakseg.cohorts import LearntCases, training_steps
 from napari_weakseg.errors import CohortFaults, DataError, RecipeError
-from napari_weakseg.evaluation import telling_cases, write_report
+from napari_weakseg.evaluation import telling_cases
+from napari_weakseg.io.evaluation import write_report
 from napari_weakseg.io.runs import Run, read_weights
 from napari_weakseg.method import Preview, Step
-from napari_weakseg.prompts import ExtremePoints, ImageLabel, Structure
-from napari_weakseg.volume import Volume
+from napari_weakseg.prompts import ImageLabel
 
 
 @pytest.fixture(autouse=True)
@@ -29,33 +29,11 @@ def learning(monkeypatch):
     learning_method.seen.clear()
 
 
-def a_case(name, seed, *, empty=False):
-    rng = np.random.default_rng(seed)
-    i, j, k = np.ogrid[:16, :14, :10]
-    radius = rng.uniform(3, 4.5)
-    mask = (((i - 8) ** 2 + (j - 7) ** 2 + (k - 5) ** 2) <= radius**2).astype(np.uint8) * (not empty)
-    volume = Volume((rng.normal(20, 3, mask.shape) + 80 * mask).astype(np.float32), np.diag([1, 1, 2, 1.0]), name)
-    points = None if empty else ExtremePoints.from_points(simulate_points(mask), volume)
-    label = ImageLabel(("normal", "lesion"), tuple(int(v) for v in mask.any(axis=(0, 1))))
-    reference = volume.with_array(mask)
-    return Case(name, {"image": volume}, points=points, image_label=label, reference=reference, patient=f"patient {seed}")
-
-
-def a_cohort(training=6, testing=3):
-    return Cohort(
-        "balls",
-        structures=(Structure("lesion", 1),),
-        image_classes=("normal", "lesion"),
-        training=tuple(a_case(f"t{n}", n) for n in range(training)),
-        testing=tuple(a_case(f"u{n}", 100 + n, empty=n == 2) for n in range(testing)),
-    )
-
-
 def test_train_predict_evaluate(tmp_path):
     cohort = a_cohort()
     steps = []
     weights = ws.train(cohort, method="learning", run=tmp_path / "run", on_step=steps.append)
-    assert [step.stage for step in steps] == ["check"] * 6 + ["train"] * 6
+    assert [step.stage for step in steps] == ["check"] * 9 + ["train"] * 6
     assert weights.recipe.share == 0.25  # the laptop preset's values for cohorts
     assert all(case.reference is None for case in learning_method.seen)
     result = ws.predict(tmp_path / "run", cohort.testing[0].volume)
@@ -141,6 +119,33 @@ def test_a_run_is_not_resumed_with_files_that_changed(tmp_path, changed):
     with pytest.raises(DataError, match="changed since run was begun") as refused:
         ws.train(again, method="learning", run=tmp_path / "run", resume=True)
     assert len(str(refused.value).split()) <= 30
+
+
+def test_a_run_of_an_earlier_version_goes_on(tmp_path):
+    cohort = a_cohort(training=2)
+    ws.train(cohort, method="learning", run=tmp_path / "run")
+    path = tmp_path / "run" / "cohort.json"
+    facts = json.loads(path.read_text())
+    for part, entries in facts["parts"].items():
+        for entry in entries:
+            for key in ("voxels", *(("image",) if part == "testing" else ())):
+                del entry[key]
+    path.write_text(json.dumps(facts))
+    ws.train(cohort, method="learning", run=tmp_path / "run", resume=True)
+    image = cohort.training[0].volume.with_array(cohort.training[0].volume.array + 1)
+    other = replace(cohort.training[0], channels={"image": image})
+    with pytest.raises(DataError, match="changed since run was begun"):
+        changed = replace(cohort, training=(other, *cohort.training[1:]))
+        ws.train(changed, method="learning", run=tmp_path / "run", resume=True)
+
+
+def test_what_is_tested_is_looked_at_before_anything_is_learnt(tmp_path):
+    cohort = a_cohort(training=2)
+    twin = replace(a_case("twin", 0), patient="somebody", points=None, image_label=None)
+    with pytest.raises(CohortFaults, match="t0 and twin hold the same image, in training and in testing; leave one out"):
+        ws.train(replace(cohort, testing=(twin,)), method="learning", run=tmp_path / "run")
+    bare = replace(cohort.testing[0], points=None, image_label=None, reference=None)
+    ws.train(replace(cohort, testing=(bare,)), method="learning")  # marks are asked of what is learnt from alone
 
 
 def test_a_run_keeps_a_few_small_pictures(tmp_path, monkeypatch):
@@ -245,6 +250,26 @@ def test_a_case_that_fails_scores_zero_and_is_listed(monkeypatch, tmp_path):
     header, *rows = classes.read_text().splitlines()
     assert header == "case,class,probability normal,probability lesion,of the right class,learnt from"
     assert [row.split(",")[:2] for row in rows] == [["u0", "lesion"], ["u2", "normal"]]  # u1 has no prediction
+
+
+def test_a_case_that_fails_counts_as_guessed_wrongly(monkeypatch):
+    cohort = a_cohort()
+    weights = ws.train(cohort, method="learning")
+    whole = ws.evaluate(weights, cohort)["classification"]
+    assert whole["slices"]["f1"][1] > 0.9
+    real = learning_method.predict
+
+    def sometimes(case, weights):
+        if case.id == "u1":
+            raise DataError("u1 cannot be read; look at it.")
+        return real(case, weights)
+
+    monkeypatch.setattr(learning_method, "predict", sometimes)
+    found = ws.evaluate(weights, cohort)["classification"]
+    assert found["volumes"]["count"] == whole["volumes"]["count"]
+    assert found["slices"]["count"] == whole["slices"]["count"]
+    assert found["volumes"]["accuracy"] == pytest.approx(2 / 3)
+    assert found["slices"]["f1"][1] < 0.8
 
 
 def test_without_masks_cases_are_ranked_by_the_probability_of_their_class():

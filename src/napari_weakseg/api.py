@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from .arrays.pairing import check_unpaired, content_of, own_mask
+from .arrays.pairing import check_unpaired, own_mask
 from .case import Case, Cohort, Fold
-from .cohorts import held_out, seen_by, training_steps
+from .cohorts import seen_by, training_steps
 from .errors import DataError, GeometryError, PromptError, RecipeError
 from .evaluation import evaluate_cohort, evaluate_mask
 from .io.nifti import export_notes
 from .io.records import SCHEMA_VERSION, read_record
 from .io.runs import Run, read_weights
+from .matching import cases_to_score
 from .method import Preview, Result, Step, Weights
 from .methods import DEFAULT, get_method, list_methods
 from .prompts import BACKGROUND_STROKE, ExtremePoints, ImageLabel, Scribbles, Structure, free_name
@@ -271,7 +272,7 @@ def evaluate(
     mask : Result or Volume; Weights or path
         What was made, with labels on the reference's grid; or weights, a file of them, or a run folder.
     reference : Volume; Cohort
-        The reference mask; or cases with reference masks or image-level labels (``read_cohort(path, references=True)``).
+        The reference mask; or cases with reference masks, which are read here, or image-level labels.
     part : {"testing", "validation", "training", "new"}, optional
         Which cases of a cohort count; default those that a run held out, else those that it does not know.
     on_case : callable, optional
@@ -290,11 +291,13 @@ def evaluate(
     ------
     GeometryError
         The two do not lie on one grid.
+    DataError
+        Nothing of the cohort can be compared with what was learnt, or its names are none that the run knows.
     """
     if isinstance(reference, Cohort):
         return _evaluate_cohort(mask, reference, part, on_case)
     if not isinstance(mask, Result | Volume):
-        raise DataError("what was learnt is scored on a cohort; read one with read_cohort(path, references=True).")
+        raise DataError("what was learnt is scored on a cohort; read one with read_cohort.")
     return evaluate_mask(mask, reference)
 
 
@@ -376,11 +379,8 @@ def _evaluate_cohort(
     else:
         weights = read_weights(learnt)
         facts = Run(learnt).cohort() if Path(learnt).is_dir() else None
-    name, cases, images = held_out(cohort, facts, part)
-    structures = weights.structures or cohort.structures
-    return evaluate_cohort(
-        lambda case: predict(weights, seen_by(case, weights)), cases, structures, part=name, learnt=images, on_case=on_case
-    )
+    chosen = cases_to_score(weights, facts, cohort, part)
+    return evaluate_cohort(lambda case: predict(weights, seen_by(case, weights)), chosen, on_case=on_case)
 
 
 def _case_of(
@@ -458,9 +458,9 @@ def _checked(case: Case, takes: tuple[str, ...], *, needs_marks: bool) -> Case:
 def _check_masks(masks: Sequence[Volume], case: Case) -> None:
     """Refuse masks of other patients that cannot be learnt from, before anything is computed."""
     check_unpaired(masks, case.structures)
-    own = "" if case.reference is None else content_of(case.reference)
+    own = "" if case.reference is None else case.reference.voxels_sha256
     for mask in masks:
-        if own and content_of(mask) == own:
+        if own and mask.voxels_sha256 == own:
             raise DataError(own_mask(mask.name, case.volume.name))
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .prompts import ExtremePoints, ImageLabel, Scribbles, Structure
     from .volume import Volume
 
+PARTS = ("training", "validation", "testing")
+"""What a cohort's cases are for."""
+
 
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -95,6 +98,11 @@ class Case:
     def image_sha256(self) -> str:
         """Hash of the voxels and places of all channels."""
         return hashlib.sha256("".join(channel.sha256 for channel in self.channels.values()).encode()).hexdigest()
+
+    @property
+    def voxels_sha256(self) -> str:
+        """Hash of all channels' voxels alone: the same for an image that was saved in another type or another place."""
+        return hashlib.sha256("".join(sorted(c.voxels_sha256 for c in self.channels.values())).encode()).hexdigest()
 
     @property
     def marks_sha256(self) -> str:
@@ -176,7 +184,7 @@ class Cohort:
         distinct(self.structures)
         ids: set[str] = set()
         homes: dict[str, str] = {}
-        for part in ("training", "validation", "testing"):
+        for part in PARTS:
             cases = getattr(self, part)
             for case, patient in zip(known(cases, "id"), known(cases, "patient"), strict=True):
                 if case in ids:
@@ -188,7 +196,7 @@ class Cohort:
     def with_references(self) -> Cohort:
         """The same cohort, whose cases come with their reference masks: for evaluation and for full supervision only."""
         parts = {}
-        for part in ("training", "validation", "testing"):
+        for part in PARTS:
             cases = getattr(self, part)
             lazy = getattr(cases, "with_references", None)
             parts[part] = cases if lazy is None else lazy()

@@ -7,9 +7,10 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast, overload
 
-from .arrays.pairing import ALL_EMPTY, Drawn, content_of, own_mask, paired_note, values_in
-from .case import Case, Cohort, Fold, fingerprint, known, pick
+from .arrays.pairing import ALL_EMPTY, Drawn, own_mask, paired_note, values_in
+from .case import PARTS, Case, Cohort, Fold, fingerprint, known, pick
 from .errors import CohortFaults, DataError, PromptError, RecipeError, WeaksegError
+from .held_out import LEARNT
 from .io.cases import MasksOnDisk
 from .io.runs import Run
 from .method import Result, Step, Weights
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from .recipe import Recipe
     from .volume import Volume
 
-PARTS = ("training", "validation", "testing")
 SLOTS = {"extreme_points": "points", "scribbles": "scribbles", "image_label": "image_label"}
 """Kind of mark on a method's card to the field of a `Case`."""
 
@@ -116,7 +116,8 @@ def training_steps(
         said: list[str] = []
         masks = _unpaired(cohort.unpaired_masks if room.card.learns_masks else (), parts, said)
         takes = () if room.card.learns_unmarked else room.card.prompts
-        hashes = yield from _checked(learnt, parts["testing"], masks, takes, supervision, said)
+        every = {**learnt, "testing": LearntCases(parts["testing"], "masks")}
+        hashes = yield from _checked(every, masks, takes, supervision, said)
         if kept is not None:
             facts = split_facts(cohort, parts, hashes)
             kept.begin(recipe, method, {**facts, "supervision": supervision, "split": split}, resume=resume)
@@ -153,69 +154,6 @@ def _picture(run: Run, step: Step, cases: LearntCases) -> None:
         write_comparison(path, [(f"{preview.case}, {step.stage} {step.index}", volume, shown, None)], width=6.0)
 
 
-def held_out(
-    cohort: Cohort, facts: Mapping[str, Any] | None, part: str | None = None
-) -> tuple[str, ChosenCases, frozenset[str]]:
-    """The cases of a cohort that a fair score counts.
-
-    Parameters
-    ----------
-    cohort : Cohort
-        With reference masks or image-level labels.
-    facts : dict or None
-        What the run says of its own cohort (`Run.cohort`); None where nothing is known.
-    part : {"testing", "validation", "training", "new"}, optional
-        Default ``"testing"`` where the run or the cohort has such a part, else ``"new"``: cases that the run does not know.
-
-    Returns
-    -------
-    tuple
-        The part's name, its cases, and the hashes of images that were learnt from and are not of this part.
-    """
-    every = [(place, case, part_of) for part_of in PARTS for place, case in enumerate(known(getattr(cohort, part_of), "id"))]
-    if facts is None:
-        home = {case: part_of for _, case, part_of in every}
-        images: dict[str, str] = {}
-    else:
-        home = {entry["id"]: name for name in PARTS for entry in facts["parts"][name]}
-        images = {entry["image"]: name for name in PARTS for entry in facts["parts"][name] if "image" in entry}
-    parts = [home.get(case, "new") for _, case, _ in every]
-    chosen = part or next((name for name in ("testing", "new", "validation", "training") if name in parts), "testing")
-    if chosen not in parts:
-        raise DataError(f"cohort {cohort.name!r} has no case in the part {chosen!r} of this run; choose another part.")
-    cases = ChosenCases(
-        cohort, [(part_of, place) for (place, _, part_of), name in zip(every, parts, strict=True) if name == chosen]
-    )
-    return chosen, cases, frozenset(image for image, name in images.items() if name != chosen)
-
-
-class ChosenCases(Sequence[Case]):
-    """Some cases of a cohort, from any of its parts; lazy where these are."""
-
-    def __init__(self, cohort: Cohort, places: Sequence[tuple[str, int]]) -> None:
-        self.cohort, self.places = cohort, tuple(places)
-
-    def __len__(self) -> int:
-        """Return the number of cases."""
-        return len(self.places)
-
-    @overload
-    def __getitem__(self, index: int) -> Case: ...
-    @overload
-    def __getitem__(self, index: slice) -> ChosenCases: ...
-    def __getitem__(self, index: int | slice) -> Case | ChosenCases:
-        """One case, or some."""
-        if isinstance(index, slice):
-            return ChosenCases(self.cohort, self.places[index])
-        part, place = self.places[index]
-        return cast("Case", getattr(self.cohort, part)[place])
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The id of every case."""
-        return tuple(known(getattr(self.cohort, part), "id")[place] for part, place in self.places)
-
-
 def seen_by(case: Case, weights: Weights) -> Case:
     """The case as prediction may see it: without reference and classes, and with marks only where the network reads them."""
     alone = replace(case, reference=None, image_label=None)
@@ -240,7 +178,7 @@ def split_facts(cohort: Cohort, parts: Mapping[str, Sequence[Case]], hashes: Map
     parts : dict of str to sequence of Case
         By ``"training"``, ``"validation"``, ``"testing"``.
     hashes : dict
-        Per part, case id to the hashes of its image and of its marks; parts that are not learnt from are not read. Under
+        Per part, case id to the hashes of its image, of the voxels alone, and where it is learnt from of its marks. Under
         ``"unpaired_masks"`` a list with one hash per mask.
     """
     numbers: dict[str, int] = {}
@@ -293,7 +231,6 @@ def _unpaired(masks: Sequence[Volume], parts: Mapping[str, Sequence[Case]], said
 
 def _checked(
     parts: Mapping[str, LearntCases],
-    testing: Sequence[Case],
     masks: Sequence[Volume],
     takes: tuple[str, ...],
     supervision: str,
@@ -301,7 +238,7 @@ def _checked(
 ) -> Generator[Step, None, dict[str, Any]]:
     """Read every case and mask once; returns their hashes as `split_facts` takes them, and adds to the notes `said`.
 
-    Of the cases in `testing` only the masks are looked at, and only where there are unpaired ones that must not be the same.
+    Of what is only to be scored later, no marks are asked.
 
     Raises
     ------
@@ -310,7 +247,7 @@ def _checked(
     """
     total, done = sum(map(len, parts.values())) + len(masks), 0
     hashes: dict[str, Any] = {part: {} for part in parts} | {"unpaired_masks": []}
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[str, str]] = {}
     faults: list[str] = []
     drawn: list[Drawn | None] = []
     structures: dict[int, Structure] = {}
@@ -319,22 +256,26 @@ def _checked(
         for place in range(len(cases)):
             try:
                 case = cases[place]
-                _check_marks(case, takes, supervision)
-                drawn.append(Drawn.of(case) if masks else None)
-                structures |= {structure.value: structure for structure in case.structures}
-                unmarked |= {case.id} if part == "training" and case.scribbles is None and supervision == "marks" else set()
-                image = case.image_sha256
-                hashes[part][case.id] = {"image": image, "marks": case.marks_sha256}
-                if seen.setdefault(image, case.id) != case.id:
-                    raise DataError(f"cases {seen[image]} and {case.id} hold the same image; leave one out.")
+                kept = {"image": case.image_sha256, "voxels": case.voxels_sha256}
+                if part in LEARNT:
+                    _check_marks(case, takes, supervision)
+                    drawn.append(Drawn.of(case) if masks else None)
+                    structures |= {structure.value: structure for structure in case.structures}
+                    unmarked |= {case.id} if part == "training" and case.scribbles is None and supervision == "marks" else set()
+                    kept["marks"] = case.marks_sha256
+                hashes[part][case.id] = kept
+                twin, home = seen.setdefault(case.voxels_sha256, (case.id, part))
+                if twin != case.id:
+                    where = f", in {home} and in {part}" if home != part else ""
+                    raise DataError(f"cases {twin} and {case.id} hold the same image{where}; leave one out.")
             except WeaksegError as error:
                 faults.append(str(error))
             done += 1
             yield Step("check", done, total, progress=0.0)
     own: dict[str, str] = {}
     if masks:
-        for whose in (*(learnt.cases for learnt in parts.values()), testing):
-            for case_id, content in _own_masks(whose, unmarked):
+        for whose in parts.values():
+            for case_id, content in _own_masks(whose.cases, unmarked):
                 own.setdefault(content, case_id)
                 yield Step("check", done, total, progress=0.0)
     held: set[int] = set()
@@ -344,7 +285,7 @@ def _checked(
             mask = masks[place]
             hashes["unpaired_masks"].append(mask.sha256)
             held |= values_in(mask, tuple(structures.values())) if structures else {0}
-            if (owner := own.get(content_of(mask))) is not None:
+            if (owner := own.get(mask.voxels_sha256)) is not None:
                 raise DataError(own_mask(name, owner))
             said += filter(None, (paired_note(mask, drawn),))
         except WeaksegError as error:
@@ -367,7 +308,7 @@ def _own_masks(cases: Sequence[Case], unmarked: Collection[str]) -> Iterator[tup
         with suppress(WeaksegError):  # what cannot be read is for `check_cohort` to report: nothing learns from it
             mask = None if case_id in unmarked else cases[place].reference if alone is None else alone(place)
             if mask is not None and mask.array.any():
-                yield case_id, content_of(mask)
+                yield case_id, mask.voxels_sha256
 
 
 def _check_marks(case: Case, takes: tuple[str, ...], supervision: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,21 +11,20 @@ import numpy as np
 from .arrays import metrics
 from .arrays.classification import class_scores
 from .errors import DataError, GeometryError, WeaksegError
-from .io.atomic import write_atomically
-from .io.names import csv_cell
+from .held_out import image_hashes
+from .io.evaluation import FIGURES
 from .method import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from .case import Case
-    from .prompts import Structure
+    from .matching import ToScore
+    from .prompts import ImageLabel
     from .volume import Volume
 
-FIGURES = ("dice", "hd95", "hd95_or_diagonal", "assd", "volume", "reference_volume", "volume_difference")
 RESAMPLES = 2000
 """Draws of the bootstrap over cases."""
 
@@ -78,11 +75,8 @@ def structure_scores(made: Volume, reference: Volume, value: int) -> dict[str, A
 
 def evaluate_cohort(
     predict: Callable[[Case], Result],
-    cases: Sequence[Case],
-    structures: Sequence[Structure],
+    chosen: ToScore,
     *,
-    part: str,
-    learnt: frozenset[str] = frozenset(),
     on_case: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Predict and score each case.
@@ -90,39 +84,46 @@ def evaluate_cohort(
     Parameters
     ----------
     predict : callable
-        A case without marks and reference to its result.
-    cases : sequence of Case
-        With their reference masks or image-level labels; read one after the other.
-    structures : sequence of Structure
-        What is scored in masks.
-    part : str
-        What the report calls these cases.
-    learnt : frozenset of str
-        Image hashes that the training knew: such a case is scored, named in ``learnt_from``, and left out of the summary.
+        A case with reference and labels to its result; it hides them from the method.
+    chosen : ToScore
+        The cases, read one after the other, and what is known of them.
     on_case : callable, optional
         Gets the number of the case that was scored, from 1, and of all.
 
     Returns
     -------
     dict
-        ``part``, ``cases`` (``id``, ``error``, ``unit``, ``structures``, ``classes``, ``slices``), ``summary`` per
-        structure, ``classification``, ``failed``, ``learnt_from``, ``worst``; JSON values. A case that fails scores 0.
+        ``cohort`` (its name), ``weights`` (SHA-256), ``date`` (UTC), ``part``, ``left_out`` (part to count), ``notes``,
+        ``cases`` (``id``, ``error``, ``unit``, ``structures``, ``classes``, ``slices``), ``summary`` per structure,
+        ``classification``, ``failed``, ``learnt_from`` (scored, but not in any summary), ``worst``; JSON values. A case that
+        cannot be read or predicted has Dice 0, and its label counts as guessed wrongly.
+
+    Raises
+    ------
+    DataError
+        Nothing could be compared.
     """
-    if not len(cases):
-        raise DataError(f"there is no case to score in the part {part!r}; choose another part or cohort.")
+    structures, total = chosen.structures, len(chosen.cases)
     rows, judged = [], []
-    for number in range(len(cases)):
-        case = cases[number]
-        row, guessed = _scored(predict, case, structures)
-        row["learnt_from"] = case.image_sha256 in learnt
+    for number in range(total):
+        row, label, result = _scored(predict, chosen, number)
         rows.append(row)
-        if guessed is not None and not row["learnt_from"]:
-            judged.append(guessed)
+        if label is not None and not row["learnt_from"]:
+            judged.append((label, result))
         if on_case is not None:
-            on_case(number + 1, len(cases))
+            on_case(number + 1, total)
+    if not any(row["structures"] or row["classes"] or row["error"] for row in rows):
+        raise DataError(
+            f"the run draws none of what cohort {chosen.cohort!r} has labels of, and it has no masks; nothing was scored."
+        )
     counted = [row for row in rows if not row["learnt_from"]]
-    report: dict[str, Any] = {
-        "part": part,
+    return {
+        "cohort": chosen.cohort,
+        "weights": chosen.weights,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "part": chosen.part,
+        "left_out": dict(chosen.left_out),
+        "notes": list(chosen.notes),
         "cases": rows,
         "summary": {
             s.name: _summary([row["structures"][s.name] for row in counted if s.name in row["structures"]]) for s in structures
@@ -131,35 +132,43 @@ def evaluate_cohort(
         "slices": _slices([row["slices"] for row in counted if row["slices"]]),
         "failed": [row["id"] for row in rows if row["error"]],
         "learnt_from": [row["id"] for row in rows if row["learnt_from"]],
+        "worst": [row["id"] for row in _ranked(counted)[:3]],
     }
-    report["worst"] = [row["id"] for row in _ranked(counted)[:3]]
-    return report
 
 
 def _scored(
-    predict: Callable[[Case], Result], case: Case, structures: Sequence[Structure]
-) -> tuple[dict[str, Any], tuple[Case, Result] | None]:
+    predict: Callable[[Case], Result], chosen: ToScore, number: int
+) -> tuple[dict[str, Any], ImageLabel | None, Result | None]:
+    """Figures of a case, its label, and what was predicted; without the latter where it could not be."""
+    cases, structures = chosen.cases, chosen.structures
     row: dict[str, Any] = {
-        "id": case.id,
+        "id": cases.ids[number],
         "error": None,
-        "unit": case.volume.unit,
+        "unit": "",
         "structures": {},
         "slices": {},
         "classes": {},
+        "learnt_from": False,
     }
-    result = None
+    case = result = None
     try:
+        case = cases[number]
         result = predict(case)
     except (WeaksegError, MemoryError) as error:
         row["error"] = str(error) or type(error).__name__
+    if case is None:
+        if cases.masked[number]:
+            row["structures"] = {s.name: {**dict.fromkeys(FIGURES), "value": s.value, "dice": 0.0} for s in structures}
+        return row, cases.image_labels[number], None
+    row |= {"unit": case.volume.unit, "learnt_from": not chosen.learnt.isdisjoint(image_hashes(case))}
     reference = case.reference
     if reference is not None:
         made = reference.with_array(np.zeros(reference.shape, np.uint8)) if result is None else result.mask
         row["structures"] = {s.name: structure_scores(made, reference, s.value) for s in structures}
         row["slices"] = _slice_figures(made, reference, case)
-    if result is not None:
-        row["classes"] = _class_figures(case, result)
-    return row, None if result is None else (case, result)
+    if result is not None and case.image_label is not None:
+        row["classes"] = _class_figures(case.image_label, result)
+    return row, case.image_label, result
 
 
 def _diagonal(volume: Volume) -> float:
@@ -180,10 +189,9 @@ def _slice_figures(made: Volume, reference: Volume, case: Case) -> dict[str, Any
     }
 
 
-def _class_figures(case: Case, result: Result) -> dict[str, Any]:
-    """The case's class, the probability of each, and how sure the classifier was of the right ones; empty without both."""
-    label = case.image_label
-    if label is None or any(f"probability {name}" not in result.scores for name in label.classes):
+def _class_figures(label: ImageLabel, result: Result) -> dict[str, Any]:
+    """The case's class, the probability of each, and how sure the classifier was of the right ones; empty for no classifier."""
+    if any(f"probability {name}" not in result.scores for name in label.classes):
         return {}
     probability = {name: float(result.scores[f"probability {name}"]) for name in label.classes}
     of_volume = label.classes[_of_volume(label.label)]
@@ -207,28 +215,37 @@ def _slices(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     }
 
 
-def _classification(judged: Sequence[tuple[Case, Result]]) -> dict[str, Any] | None:
-    """Figures per slice and per volume; None where no case has both a label and probabilities."""
+def _classification(judged: Sequence[tuple[ImageLabel, Result | None]]) -> dict[str, Any] | None:
+    """Figures per slice and per volume; what was not predicted counts as wrong. None where nothing has probabilities."""
     slices: list[tuple[NDArray[Any], NDArray[Any]]] = []
-    volumes: list[tuple[list[float], int]] = []
+    volumes: list[tuple[NDArray[Any], int]] = []
     classes: tuple[str, ...] = ()
-    for case, result in judged:
-        label, found = case.image_label, _class_figures(case, result)
-        if label is None or not found:
+    by_slice = False
+    for label, result in judged:
+        found = {} if result is None else _class_figures(label, result)
+        if result is not None and not found:
             continue
-        classes = label.classes
-        volumes.append((list(found["probability"].values()), _of_volume(label.label)))
-        table = result.tables.get("slice probabilities")
-        if table is not None and isinstance(label.label, tuple):
-            slices.append((table, np.array(label.label)))
-    if not volumes:
+        of, of_slices = _of_volume(label.label), np.atleast_1d(label.label)
+        table = None if result is None else result.tables.get("slice probabilities")
+        classes = label.classes if found else classes
+        by_slice |= table is not None and isinstance(label.label, tuple)
+        guess = np.array(list(found["probability"].values())) if found else _wrong(np.array([of]), len(label.classes))[0]
+        volumes.append((guess, of))
+        if isinstance(label.label, tuple) and (result is None or table is not None):
+            slices.append((_wrong(of_slices, len(label.classes)) if table is None else table, of_slices))
+    if not classes:
         return None
-    probability = np.array([given for given, _ in volumes])
+    probability = np.stack([given for given, _ in volumes])
     report = {"classes": list(classes), "volumes": _finite(class_scores(probability, np.array([of for _, of in volumes])))}
-    if slices:
+    if by_slice:
         joined = (np.concatenate(part) for part in zip(*slices, strict=True))
         report["slices"] = _finite(class_scores(*joined))
     return report
+
+
+def _wrong(truth: NDArray[Any], classes: int) -> NDArray[np.float64]:
+    """Probabilities, shape (N, classes), of a classifier that misses every finding and finds one where there is none."""
+    return np.eye(classes)[np.where(truth == 0, 1, 0)]
 
 
 def _of_volume(label: int | tuple[int, ...]) -> int:
@@ -256,8 +273,8 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "cases": len(there),
         "dice": _spread([row["dice"] for row in there]),
         "hd95": _spread([row["hd95"] for row in there if row["hd95"] is not None]),
-        "hd95_or_diagonal": _spread([row["hd95_or_diagonal"] for row in there]),
-        "volume_difference": _spread([row["volume_difference"] for row in there]),
+        "hd95_or_diagonal": _spread([row["hd95_or_diagonal"] for row in there if row["hd95_or_diagonal"] is not None]),
+        "volume_difference": _spread([row["volume_difference"] for row in there if row["volume_difference"] is not None]),
         "empty": sum(1 for row in there if row["volume"] == 0),
         "without": len(absent),
         "false_volume": float(np.mean(absent)) if absent else None,
@@ -297,33 +314,3 @@ def telling_cases(report: Mapping[str, Any]) -> dict[str, str]:
     if not ranked:
         return {}
     return {"worst": ranked[0]["id"], "median": ranked[len(ranked) // 2]["id"], "best": ranked[-1]["id"]}
-
-
-def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, ...]:
-    """Write ``evaluation.json``, ``evaluation.csv`` (a row per case and structure), and for classes ``classes.csv``."""
-    data = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
-    written = [write_atomically(folder / "evaluation.json", f"{data}\n".encode())]
-    rows: list[tuple[Any, ...]] = [("case", "structure", *FIGURES, "unit", "learnt from", "error")]
-    for row in report["cases"]:
-        for name, scores in row["structures"].items():
-            figures = ["" if scores[figure] is None else repr(scores[figure]) for figure in FIGURES]
-            error = csv_cell(row["error"] or "")
-            rows.append((csv_cell(row["id"]), csv_cell(name), *figures, row["unit"], row["learnt_from"], error))
-    written.append(_written(rows, folder / "evaluation.csv"))
-    classified = [row for row in report["cases"] if row["classes"]]
-    if classified:
-        names = list(classified[0]["classes"]["probability"])
-        rows = [("case", "class", *(f"probability {csv_cell(name)}" for name in names), "of the right class", "learnt from")]
-        for row in classified:
-            found = row["classes"]
-            figures = [repr(found["probability"][name]) for name in names]
-            sure = repr(found["of the right class"])
-            rows.append((csv_cell(row["id"]), csv_cell(found["class"]), *figures, sure, row["learnt_from"]))
-        written.append(_written(rows, folder / "classes.csv"))
-    return tuple(written)
-
-
-def _written(rows: Sequence[tuple[Any, ...]], path: Path) -> Path:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return write_atomically(path, text.getvalue().encode())

@@ -132,6 +132,12 @@ class Volume:
         digest.update(np.ascontiguousarray(self.array).tobytes())
         return digest.hexdigest()
 
+    @property
+    def voxels_sha256(self) -> str:
+        """Hash of voxels and shape alone, whatever type and place they are stored with."""
+        voxels = np.ascontiguousarray(self.array, dtype=np.float32)
+        return hashlib.sha256(repr(self.shape).encode() + voxels.tobytes()).hexdigest()
+
     def to_world(self, voxels: ArrayLike) -> FloatArray:
         """Voxel indices (..., 3) to RAS positions in mm (..., 3)."""
         return np.asarray(voxels, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]

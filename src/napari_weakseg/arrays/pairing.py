@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,12 +81,6 @@ def paired_note(mask: Volume, drawn: Iterable[Drawn | None]) -> str:
     return (
         f"the mask {mask.name} fits the strokes of {case}: it is not unpaired; leave it out for a fair figure." if case else ""
     )
-
-
-def content_of(volume: Volume) -> str:
-    """A hash of the voxels alone, whatever type and place they are stored with."""
-    voxels = np.ascontiguousarray(volume.array, dtype=np.float32)
-    return hashlib.sha256(repr(volume.shape).encode() + voxels.tobytes()).hexdigest()
 
 
 def own_mask(mask: str, case: str) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..case import Case, Cohort
     from ..console import Screen
+    from ..matching import ToScore
     from ..method import Weights
     from .options import Command
 
@@ -206,38 +207,30 @@ def _named(options: argparse.Namespace, weights: Weights) -> Iterator[tuple[str,
 
 def evaluate_run(options: argparse.Namespace, screen: Screen) -> int:
     """Score a run on a cohort: table, JSON, CSV and a picture."""
-    from ..api import evaluate, predict
-    from ..cohorts import held_out, seen_by
-    from ..evaluation import telling_cases, write_report
+    from ..api import predict
+    from ..cohorts import seen_by
+    from ..evaluation import evaluate_cohort, telling_cases
     from ..io.atomic import check_writable
-    from ..io.cohort import read_cohort
-    from ..io.runs import Run, read_weights
+    from ..io.evaluation import write_report
     from ..method import Step
     from ..overview import write_comparison
 
-    run, path = options.mask, options.reference
     if options.faithfulness:
         return _faithfulness(options, screen)
-    folder = options.output or (run if run.is_dir() else run.parent) / "evaluation"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder_of(options)
     check_writable(folder / "evaluation.json")
-    cohort = read_cohort(path, references=True)
-    weights = read_weights(run)
-    facts = Run(run).cohort() if run.is_dir() else None
+    weights, chosen = _to_score(options, screen)
     with screen.progress() as show:
-        report = evaluate(
-            run if facts is not None else weights,
-            cohort,
-            part=options.part,
+        report = evaluate_cohort(
+            lambda case: predict(weights, seen_by(case, weights)),
+            chosen,
             on_case=lambda number, total: show(Step("score", number, total, progress=number / total)),
         )
     write_report(report, folder)
-    _, cases, _ = held_out(cohort, facts, report["part"])
-    ids = list(cases.ids)
     rows = []
     for word, name in telling_cases(report).items():
-        case = cases[ids.index(name)]
         if name not in report["failed"]:
+            case = chosen.cases[chosen.cases.ids.index(name)]
             rows.append((f"{word}: {name}", case.volume, predict(weights, seen_by(case, weights)), case.reference))
     if rows:
         write_comparison(folder / "evaluation.png", rows)
@@ -249,30 +242,49 @@ def evaluate_run(options: argparse.Namespace, screen: Screen) -> int:
     return DONE
 
 
-def _faithfulness(options: argparse.Namespace, screen: Screen) -> int:
-    """Whether a classifier's maps explain its decisions: the method's own measures, beside other explanations."""
-    from ..cohorts import held_out
-    from ..io.atomic import check_writable, write_atomically
+def _folder_of(options: argparse.Namespace) -> Path:
+    """Where an evaluation is written; made where it is not there."""
+    run: Path = options.mask
+    folder: Path = options.output or (run if run.is_dir() else run.parent) / "evaluation"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder.name} cannot be made a folder there; name another one for the evaluation.") from error
+    return folder
+
+
+def _to_score(options: argparse.Namespace, screen: Screen) -> tuple[Weights, ToScore]:
+    """What was learnt, and the cases that it is scored on; what is to be known of them is said."""
     from ..io.cohort import read_cohort
     from ..io.runs import Run, read_weights
-    from ..method import Step
-    from ..methods import get_method
+    from ..matching import cases_to_score
 
     run = options.mask
     weights = read_weights(run)
+    facts = Run(run).cohort() if run.is_dir() else None
+    chosen = cases_to_score(weights, facts, read_cohort(options.reference), options.part)
+    for note in chosen.notes:
+        screen.note(note)
+    return weights, chosen
+
+
+def _faithfulness(options: argparse.Namespace, screen: Screen) -> int:
+    """Whether a classifier's maps explain its decisions: the method's own measures, beside other explanations."""
+    from ..io.atomic import check_writable, write_atomically
+    from ..method import Step
+    from ..methods import get_method
+
+    weights, chosen = _to_score(options, screen)
     measure = getattr(get_method(weights.method), "faithfulness", None)
     if measure is None:
         raise DataError(f"{weights.method} does not explain decisions; --faithfulness is for classifiers with heatmaps.")
-    folder = options.output or (run if run.is_dir() else run.parent) / "evaluation"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder_of(options)
     check_writable(folder / "faithfulness.json")
-    facts = Run(run).cohort() if run.is_dir() else None
-    part, cases, _ = held_out(read_cohort(options.reference, references=True), facts, options.part)
     with screen.progress() as show:
         measures: Mapping[str, Mapping[str, float | None]] = measure(
-            cases, weights, on_case=lambda number, total: show(Step("explain", number, total, progress=number / total))
+            chosen.cases, weights, on_case=lambda number, total: show(Step("explain", number, total, progress=number / total))
         )
-    data = json.dumps({"part": part, "explanations": measures}, indent=1, allow_nan=False)
+    data = json.dumps({"part": chosen.part, "explanations": measures}, indent=1, allow_nan=False)
     write_atomically(folder / "faithfulness.json", f"{data}\n".encode())
     if options.json:
         screen.document(data)
@@ -293,7 +305,7 @@ def _print_report(screen: Screen, report: Mapping[str, Any]) -> None:
     def mean(part: Mapping[str, Any] | None) -> str:
         return "-" if part is None else f"{part['mean']:.3f} ± {part['sd']:.3f}"
 
-    unit = report["cases"][0]["unit"]
+    unit = next((row["unit"] for row in report["cases"] if row["unit"]), "mm")
     size = "ml" if unit == "mm" else "voxels"
     _print_cases(screen, report, unit, size)
     columns = (
@@ -330,7 +342,7 @@ def _print_report(screen: Screen, report: Mapping[str, Any]) -> None:
     if report["worst"]:
         screen.result(f"worst: {', '.join(report['worst'])}")
     for name in report["failed"]:
-        screen.note(f"{name} could not be predicted and scores 0.")
+        screen.note(f"{name} could not be read or predicted; it scores 0 and counts as wrong.")
     for name in report["learnt_from"]:
         screen.note(f"{name} is an image that this run learnt from; it does not count.")
 

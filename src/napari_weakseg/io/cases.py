@@ -59,6 +59,11 @@ class CasesOnDisk(Sequence[Case]):
         return tuple(entry.image_label for entry in self.entries)
 
     @property
+    def masked(self) -> tuple[bool, ...]:
+        """Whether each case has a reference mask."""
+        return tuple(entry.label is not None for entry in self.entries)
+
+    @property
     def states(self) -> tuple[str, ...]:
         """``"unmarked"``, ``"marked"``, ``"segmented"`` or ``"reviewed"``, for every case."""
         return tuple(entry.state for entry in self.entries)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..arrays.pairing import content_of, own_mask
+from ..arrays.pairing import own_mask
 from ..case import Case, Cohort
 from ..errors import CohortFaults, DataError, WeaksegError
 from ..prompts import ExtremePoints, ImageLabel
@@ -225,7 +225,7 @@ class _Check:
         """An image that is there twice, whatever its names, its type and its place: it must not be learnt from and tested."""
         for channel, volume in zip(self.file.channels, channels, strict=True):
             whose = f"{entry.id} ({channel})" if len(channels) > 1 else entry.id
-            other, home = self.images.setdefault(content_of(volume), (whose, entry))
+            other, home = self.images.setdefault(volume.voxels_sha256, (whose, entry))
             if other != whose:
                 parts = f", in {home.part} and in {entry.part}" if home.part != entry.part else ""
                 self.faults.append(f"{other} and {whose} are the same image{parts}; leave one out.")
@@ -244,14 +244,14 @@ class _Check:
         """The reference mask, remembered where an unpaired mask must not be the same."""
         mask = CasesOnDisk(self.file, (entry,)).read_reference(entry, volume)
         if mask is not None and mask.array.any() and (entry.part != "training" or entry.scribble is not None):
-            self.own_masks.setdefault(content_of(mask), entry)
+            self.own_masks.setdefault(mask.voxels_sha256, entry)
 
     def unpaired_masks(self) -> None:
         """Masks of other patients, which none of the cases' own must be among."""
         masks = MasksOnDisk(self.file, self.file.unpaired_masks)
         for place, listed in enumerate(masks.entries):
             with _collected(self.faults, ""):
-                own = self.own_masks.get(content_of(masks[place]))
+                own = self.own_masks.get(masks[place].voxels_sha256)
                 if own is not None and listed.patient != own.patient:  # where it is, the cohort file itself was refused
                     self.faults.append(own_mask(masks.names[place], own.id))
 

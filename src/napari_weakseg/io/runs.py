@@ -354,7 +354,9 @@ class Run:
         known, given = self.cohort(), json.loads(json.dumps(cohort))
         if _names_of(known) != _names_of(given):
             raise DataError(f"{name} was begun with other cases or another split; give the same ones or choose another folder.")
-        if any(known.get(key) != given.get(key) for key in ("parts", "unpaired_masks")):
+        pairs = [pair for part, entries in known["parts"].items() for pair in zip(entries, given["parts"][part], strict=True)]
+        same = all(before[key] == now.get(key) for before, now in pairs for key in before)  # earlier versions kept fewer
+        if not same or known.get("unpaired_masks") != given.get("unpaired_masks"):
             raise DataError(
                 f"images, marks or masks of the cohort changed since {name} was begun; "
                 "restore them or begin a new run in another folder."
