@@ -81,9 +81,15 @@ class Outcome:
 
 def learned(volume: Volume, *, points: Any = None, strokes: NDArray[np.uint8] | None = None, previous: Any = None) -> Outcome:
     """The product's first mask from the marks, cleaned as the product does it."""
+    from napari_weakseg.arrays.structure_masks import structure_masks
     from napari_weakseg.networks.joined_first_mask import learned_first_mask
 
     i, j, k = volume.spacing
+    mask = np.zeros(volume.shape, dtype=bool)
+    if strokes is not None and points is None and previous is None:
+        maps, window = structure_masks([volume.array], strokes, (i, j, k), (1,), learned_first_mask)
+        mask[window] = maps[1] > maps[0]
+        return Outcome(mask, maps[1], window)
     probability, window = learned_first_mask(volume.array, (i, j, k), points=points, strokes=strokes, previous=previous)
     if strokes is None and previous is None:
         start, stop = ([getattr(part, end) for part in window] for end in ("start", "stop"))
@@ -92,7 +98,6 @@ def learned(volume: Volume, *, points: Any = None, strokes: NDArray[np.uint8] | 
     else:
         marks, before = (None if array is None else array[window] for array in (strokes, previous))
         part = stroked_mask(probability, marks, previous=before)
-    mask = np.zeros(volume.shape, dtype=bool)
     mask[window] = part
     return Outcome(mask, probability, window)
 
