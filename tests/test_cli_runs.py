@@ -112,6 +112,58 @@ def test_folds_and_resuming(cohort, tmp_path, capsys, monkeypatch):
     assert (tmp_path / "scores" / "evaluation.json").exists()
 
 
+def test_a_run_is_resumed_with_its_own_method_settings_and_fold(cohort, tmp_path, capsys):
+    run = tmp_path / "run"
+    arguments = ("--method", "learning", "--set", "share=0.9", "--folds", 2, "--fold", 2)
+    assert weakseg("train", cohort, "--run", run, *arguments) == 0
+    assert weakseg("train", cohort, "--run", run, "--resume") == 0
+    assert "learning learnt from fold 2 of 2" in capsys.readouterr().out
+    assert weakseg("train", cohort, "--run", run, "--resume", "--preset", "laptop", "--max-seconds", 9) == 0
+    assert weakseg("train", cohort, "--run", run, "--resume", "--set", "share=0.1") == 2
+    assert "share" in capsys.readouterr().err
+
+
+def test_one_odd_case_does_not_end_a_prediction(cohort, tmp_path, capsys):
+    run, output = tmp_path / "run", tmp_path / "masks"
+    assert weakseg("train", cohort, "--method", "learning", "--run", run) == 0
+    folder = cohort.parent
+    (folder / "b4_points.json").write_text("odd")  # marks are not read
+    image = nib.load(folder / "b5.nii.gz")
+    skew = image.affine.copy()
+    skew[:3, 2] = 0
+    damaged = nib.Nifti1Image(image.get_fdata().astype(np.float32), None)
+    damaged.header["pixdim"][1:4] = 0
+    damaged.set_sform(skew, 1)
+    nib.save(damaged, folder / "b5.nii.gz")  # refused with a GeometryError
+    assert weakseg("predict", run, cohort, "--output", output) == 1
+    assert {path.name[:2] for path in output.glob("*_mask.nii.gz")} == {"b0", "b1", "b2", "b3", "b4"}
+    error = capsys.readouterr().err
+    assert "1 of 6 images got no mask: b5" in error
+    assert "b5: b5" not in error
+
+
+def test_a_run_that_fell_back_or_learnt_nothing_is_said(cohort, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Run, "due", lambda self: True)
+    run, image = tmp_path / "run", cohort.parent / "b4.nii.gz"
+    assert weakseg("train", cohort, "--method", "learning", "--run", run) == 0
+    (run / "weights.json").write_text("damaged")
+    capsys.readouterr()
+    assert weakseg("predict", run, image, cohort.parent / "b5.nii.gz", "--output", tmp_path / "masks") == 0
+    assert capsys.readouterr().err.count("generation before") == 1
+    assert weakseg("evaluate", run, cohort) == 0
+    assert "generation before" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_an_output_folder_that_cannot_be_made_is_one_sentence(cohort, tmp_path, capsys, command):
+    run = tmp_path / "run"
+    assert weakseg("train", cohort, "--method", "learning", "--run", run) == 0
+    (tmp_path / "afile").write_text("")
+    for folder in ("afile", "afile/sub"):
+        assert weakseg(command, run, cohort, "--output", tmp_path / folder) == 2
+        assert "folder" in capsys.readouterr().err
+
+
 def test_ctrl_c_ends_a_training_between_two_steps(cohort, tmp_path, capsys, monkeypatch):
     real, before = learning_method.box_of, signal.getsignal(signal.SIGINT)
 
@@ -216,6 +268,6 @@ def test_an_evaluation_goes_into_no_file(cohort, tmp_path, monkeypatch, capsys, 
     capsys.readouterr()
     assert weakseg("evaluate", run, cohort, "-o", tmp_path / place, *more) == 2
     error = capsys.readouterr().err
-    assert "name another one for the evaluation" in error
+    assert "name a folder" in error or "choose another place" in error
     assert str(tmp_path) not in error
     assert (tmp_path / "afile").read_text() == "kept"

@@ -166,6 +166,34 @@ def test_a_run_keeps_a_few_small_pictures(tmp_path, monkeypatch):
     assert run.picture_of(step) is None
 
 
+def test_what_a_run_refuses_is_said_before_a_case_is_read(tmp_path):
+    cohort = a_cohort(training=2)
+    ws.train(cohort, ws.new_recipe("learning", share=0.5), run=tmp_path / "run")
+    steps = []
+    with pytest.raises(DataError, match="holds a run already"):
+        ws.train(cohort, method="learning", run=tmp_path / "run", on_step=steps.append)
+    with pytest.raises(RecipeError, match="share"):
+        ws.train(cohort, ws.new_recipe("learning", share=0.1), run=tmp_path / "run", resume=True, on_step=steps.append)
+    assert steps == []
+    assert ws.train(cohort, run=tmp_path / "run", resume=True).recipe.share == 0.5  # its own method and settings
+
+
+def test_weights_that_learnt_nothing_are_refused_and_others_say_how_far_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "due", lambda self: True)
+    cohort = a_cohort(training=3)
+    running = training_steps(cohort, method="learning", run=tmp_path / "run")
+    while next(running).index != 2 or not (tmp_path / "run" / "weights.json").exists():
+        pass
+    running.close()
+    result = ws.predict(tmp_path / "run", cohort.testing[0].volume)
+    assert "the training was stopped at step 1" in result.notes[0]
+    weights = read_weights(tmp_path / "run")
+    none = replace(weights, meta={"steps": [0, 0]})
+    for refused in (lambda: ws.predict(none, cohort.testing[0].volume), lambda: ws.evaluate(none, cohort)):
+        with pytest.raises(DataError, match="learnt nothing yet"):
+            refused()
+
+
 def test_a_picture_never_ends_a_run(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     real = Run.begin

@@ -17,6 +17,7 @@ import pytest
 from napari_weakseg.errors import DataError, RecipeError
 from napari_weakseg.io import runs
 from napari_weakseg.io.runs import Run, read_weights, write_weights
+from napari_weakseg.io.weights import caveats, check_trained
 from napari_weakseg.method import Step, TrainingState, Weights
 from napari_weakseg.methods import new_recipe
 from napari_weakseg.prompts import Structure
@@ -115,6 +116,8 @@ def test_a_pickle_is_never_opened(tmp_path):
     (tmp_path / "w.pt").write_bytes(b"\x80\x04cos\nsystem\n")
     with pytest.raises(DataError, match="no file of weights"):
         read_weights(tmp_path / "w.pt")
+    with pytest.raises(DataError, match="nope does not exist"):
+        read_weights(tmp_path / "nope")
     path = write_weights(weights_of(), tmp_path / "w.safetensors")
     shutil.copy(tmp_path / "w.pt", path)
     with pytest.raises(DataError, match="damaged"):
@@ -238,6 +241,38 @@ def test_two_processes_do_not_train_into_one_run(tmp_path):
     assert python(code, tmp_path / "run").returncode == 0
 
 
+def test_weights_say_that_their_training_was_not_finished(tmp_path):
+    with begun(tmp_path / "run") as run:
+        state = state_of(0)
+        run.save(TrainingState(state.weights, state.tensors, {**state.meta, "total": 9}))
+        with pytest.raises(DataError, match="learnt nothing yet"):
+            check_trained(read_weights(tmp_path / "run"))
+        run.save(TrainingState(state.weights, state.tensors, {**state.meta, "index": 4, "total": 9}))
+        half = read_weights(tmp_path / "run" / "weights.safetensors")
+        check_trained(half)
+        assert caveats(half) == ("the training was stopped at step 4 of 9 of 'train'; resume it for better weights.",)
+        run.finish(weights_of(steps=(9,)))
+    done = read_weights(tmp_path / "run")
+    check_trained(done)
+    assert caveats(done) == ()
+    with pytest.raises(DataError, match="learnt nothing yet"):
+        check_trained(weights_of(steps=(0, 0)))
+    check_trained(weights_of(steps=(0, 0), start_sha256="0"))  # it began with a network that is shipped
+
+
+def test_a_run_that_would_be_refused_is_found_before_a_hash_is_known(tmp_path):
+    begun(tmp_path / "run").close()
+    run = Run(tmp_path / "run")
+    method, recipe = run.begun()
+    assert (method, recipe) == ("simple_propagation", new_recipe("simple_propagation"))
+    with pytest.raises(DataError, match="--resume"):
+        run.check(recipe, method, PARTS)
+    with pytest.raises(DataError, match="other cases"):
+        run.check(recipe, method, {"parts": {}}, resume=True)
+    run.check(recipe, method, {"parts": {"training": [{"id": "a", "image": "?"}], "testing": []}}, resume=True)
+    assert Run(tmp_path / "none").begun() is None
+
+
 # -- two generations ----------------------------------------------------------------------------------------------------
 
 
@@ -250,6 +285,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     assert run.latest().meta["index"] == 2
     assert run.weights().tensors["a.weight"][0, 0] == 2.0
     assert any("generation before" in note for note in run.notes)
+    assert "generation before" in caveats(read_weights(tmp_path / "run"))[1]
     damage_byte(tmp_path / "run" / "state.previous.safetensors")
     with pytest.raises(DataError, match="damaged"):
         run.latest()

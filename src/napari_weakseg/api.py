@@ -19,6 +19,7 @@ from .evaluation import evaluate_cohort, evaluate_mask
 from .io.nifti import export_notes
 from .io.records import SCHEMA_VERSION, read_record
 from .io.runs import Run, read_weights
+from .io.weights import caveats, check_trained
 from .matching import cases_to_score
 from .method import Preview, Result, Step, Weights
 from .methods import DEFAULT, get_method, list_methods
@@ -119,14 +120,17 @@ def steps(
     recipe = recipe or room.recipe_class.from_preset("laptop")
     if unpaired_masks and not room.card.learns_masks:
         raise RecipeError(f"{room.card.name} learns nothing from unpaired masks; leave them out, or choose adversarial_gating.")
+    if weights is not None:
+        check_trained(weights)
     case = _checked(_taken(case, room.card, fits=weights is None), room.card.prompts, needs_marks=weights is None)
     if unpaired_masks and weights is None:
         _check_masks(unpaired_masks, case)
     _check_memory(case, room.card.name, recipe if weights is None else weights.recipe, weights)
     began = time.monotonic()
     durations: dict[str, float] = {}
+    known = () if weights is None else (*caveats(weights), *weights.meta.get("notes", ()))
     notes = [
-        *case.volume.notes,
+        *dict.fromkeys((*case.volume.notes, *known)),
         *(note for marks in (case.points, case.scribbles) if marks is not None for note in marks.notes),
     ]
     fitted = weights is None and (checkpoints is None or checkpoints.latest() is None)
@@ -379,6 +383,7 @@ def _evaluate_cohort(
     else:
         weights = read_weights(learnt)
         facts = Run(learnt).cohort() if Path(learnt).is_dir() else None
+    check_trained(weights)
     chosen = cases_to_score(weights, facts, cohort, part)
     return evaluate_cohort(lambda case: predict(weights, seen_by(case, weights)), chosen, on_case=on_case)
 

@@ -99,9 +99,14 @@ def training_steps(
     The first steps, of stage ``"check"``, read each case once: a file that cannot be used is found before anything is
     learnt. Whoever drives it may stop after any step; with `run`, the same call with ``resume=True`` goes on.
     """
-    method = method or (weights.method if weights is not None else method_of(recipe))
+    begun = Run(run).begun() if resume and run is not None else None
+    method = (
+        method
+        or (begun[0] if begun is not None and recipe is None else None)
+        or (weights.method if weights is not None else method_of(recipe))
+    )
     room = get_method(method)
-    recipe = recipe or room.recipe_class.for_cohort()
+    recipe = recipe or (begun[1] if begun is not None and begun[0] == method else room.recipe_class.for_cohort())
     if not isinstance(recipe, room.recipe_class):
         raise RecipeError(f"these are not the settings of {method!r}; make them with new_recipe({method!r}).")
     supervision = str(getattr(recipe, "supervision", "marks"))
@@ -111,8 +116,9 @@ def training_steps(
     learnt = {part: LearntCases(parts[part], supervision) for part in ("training", "validation")}
     with ExitStack() as stack:
         kept = None if run is None else stack.enter_context(Run(run))
-        if kept is not None:
-            kept.reserve()  # a folder that cannot be written is found before hundreds of images are read
+        if kept is not None:  # what the run refuses is found before hundreds of images are read
+            kept.reserve()
+            kept.check(recipe, method, split_facts(cohort, parts, {}), resume=resume)
         said: list[str] = []
         masks = _unpaired(cohort.unpaired_masks if room.card.learns_masks else (), parts, said)
         takes = () if room.card.learns_unmarked else room.card.prompts
@@ -121,7 +127,9 @@ def training_steps(
         if kept is not None:
             facts = split_facts(cohort, parts, hashes)
             kept.begin(recipe, method, {**facts, "supervision": supervision, "split": split}, resume=resume)
-            kept.keep_notes((*cohort.notes, *said))
+            kept.keep_notes((*cohort.notes, *said, *kept.notes))
+            for note in kept.notes:
+                yield Step("check", 1, 1, note=note)
         more = {"unpaired_masks": masks} if room.card.learns_masks else {}
         fit = room.fit(learnt["training"], recipe, weights, validation=learnt["validation"], checkpoints=kept, **more)
         stack.enter_context(closing(fit))

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import DataError, RecipeError
+from ..recipe import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 
-def recipe_of(options: argparse.Namespace, *, for_cohort: bool = False) -> Recipe:
-    """The recipe that ``--preset``, ``--set`` and the options of their own ask for."""
+def recipe_of(options: argparse.Namespace, *, for_cohort: bool = False, begun: Recipe | None = None) -> Recipe:
+    """The recipe that ``--preset``, ``--set`` and the options of their own ask for; else that of the run that was `begun`."""
     from ..methods import get_method
 
     changes: dict[str, Any] = {}
@@ -34,7 +35,9 @@ def recipe_of(options: argparse.Namespace, *, for_cohort: bool = False) -> Recip
         if getattr(options, name, None) is not None:
             changes[name] = getattr(options, name)
     recipes = get_method(options.method).recipe_class
-    return (recipes.for_cohort if for_cohort else recipes.from_preset)(options.preset, **changes)
+    if isinstance(begun, recipes) and options.preset in (None, begun.preset):
+        return begun.changed(**changes)
+    return (recipes.for_cohort if for_cohort else recipes.from_preset)(options.preset or PRESETS[0], **changes)
 
 
 def answers(options: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import signal
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event, current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError
+from ..errors import DataError, WeaksegError
+from ..methods import DEFAULT
 from ..recipe import PRESETS
 from .options import DONE, FAILED, STOPPED, add_questions, answers, recipe_of
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..case import Case, Cohort
     from ..console import Screen
@@ -27,20 +29,23 @@ if TYPE_CHECKING:
 MOST_ROWS = 40
 """Rows of cases that are printed; all are written."""
 
+MOST_NAMED = 10
+"""Images without a mask that the last line names."""
+
 
 def add_commands(command: Command) -> None:
     """Add the commands on runs."""
     train = command("train", _train, "learn from the marks of a cohort, into a run folder")
     train.add_argument("cohort", type=Path, metavar="COHORT.json")
-    train.add_argument("--method", default="simple_propagation", help="see: weakseg methods (default: %(default)s)")
+    train.add_argument("--method", help=f"see: weakseg methods (default: {DEFAULT}, or that of the run that is resumed)")
     train.add_argument(
         "--run", type=Path, required=True, metavar="RUN", help="folder for weights, checkpoints, figures and log"
     )
-    train.add_argument("--preset", choices=PRESETS, default=PRESETS[0], help="default: %(default)s")
+    train.add_argument("--preset", choices=PRESETS, help=f"default: {PRESETS[0]}, or that of the run that is resumed")
     train.add_argument("--resume", action="store_true", help="go on with what RUN holds")
     train.add_argument("--folds", type=int, metavar="N", help="split the training cases into N folds by patient")
     train.add_argument("--fold", type=int, metavar="K", help="learn from all folds but K (from 1), and test on K")
-    train.add_argument("--split-seed", type=int, default=0, help="decides the folds (default: %(default)s)")
+    train.add_argument("--split-seed", type=int, help="decides the folds (default: 0)")
     train.add_argument("--max-seconds", type=float, metavar="S", help="longest training")
     train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="default: auto")
     train.add_argument("--seed", type=int, help="seed of every random draw (default: 0)")
@@ -66,13 +71,20 @@ def _clear_prepared(options: argparse.Namespace, screen: Screen) -> None:
 def _train(options: argparse.Namespace, screen: Screen) -> int:
     from ..cohorts import training_steps
     from ..io.cohort import read_cohort
+    from ..io.runs import Run
 
     fold = None
     if (options.folds is None) != (options.fold is None):
         raise DataError("--folds and --fold go together; give how many there are, and which one is tested.")
+    run = Run(options.run)
+    begun = run.begun() if options.resume else None
+    options.method = options.method or (DEFAULT if begun is None else begun[0])
+    split = {} if begun is None else run.cohort().get("split") or {}
+    if options.fold is None and split.get("fold"):
+        options.fold, options.folds, options.split_seed = split["fold"], split["folds"], split["seed"]
     if options.fold is not None:
         fold = (options.fold, options.folds)
-    recipe = recipe_of(options, for_cohort=True)
+    recipe = recipe_of(options, for_cohort=True, begun=None if begun is None else begun[1])
     cohort = read_cohort(options.cohort)
     for note in cohort.notes:
         screen.note(note)
@@ -83,7 +95,7 @@ def _train(options: argparse.Namespace, screen: Screen) -> int:
         run=options.run,
         resume=options.resume,
         fold=fold,
-        split_seed=options.split_seed,
+        split_seed=options.split_seed or 0,
     )
     told: set[str] = set()
     try:
@@ -140,13 +152,13 @@ def _predict(options: argparse.Namespace, screen: Screen) -> int:
     from ..io.atomic import check_writable
     from ..io.predictions import write_prediction
     from ..io.runs import read_weights
+    from ..io.weights import caveats, check_trained
     from ..method import Step
 
     weights = read_weights(options.run)
+    check_trained(weights)
     cases = list(_named(options, weights))
-    if options.output.exists() and not options.output.is_dir():
-        raise DataError(f"{options.output.name} is a file; name a folder for the masks.")
-    options.output.mkdir(parents=True, exist_ok=True)
+    _made(options.output)
     names = [name for name, _ in cases]
     for name in names:
         if names.count(name) > 1:
@@ -155,7 +167,10 @@ def _predict(options: argparse.Namespace, screen: Screen) -> int:
             )
     inputs = {image.resolve() for image in options.images}
     check_writable(options.output / f"{names[0]}_mask.nii.gz")
-    failed = 0
+    failed: list[str] = []
+    told = {*caveats(weights), *weights.meta.get("notes", ())}
+    for note in sorted(told):
+        screen.note(note)
     with screen.progress() as show:
         for number, (name, read) in enumerate(cases, start=1):
             mask = options.output / f"{name}_mask.nii.gz"
@@ -163,23 +178,40 @@ def _predict(options: argparse.Namespace, screen: Screen) -> int:
                 raise DataError(f"{mask.name} is an input of this command; choose another folder for the masks.")
             try:
                 result = predict(weights, seen_by(read(), weights))
-            except DataError as error:
-                failed += 1
-                screen.error(f"{name}: {error}")
+                write_prediction(result, options.output, name)
+            except WeaksegError as error:
+                failed.append(name)
+                screen.error(f"{name}: {str(error).removeprefix(f'{name}: ')}")
                 continue
             for note in result.notes:
-                screen.note(f"{name}: {note}")
-            write_prediction(result, options.output, name)
+                if note not in told:
+                    screen.note(f"{name}: {note}")
             show(Step("predict", number, len(cases), progress=number / len(cases)))
             screen.result(mask.name)
     if failed:
-        screen.error(f"{failed} of {len(cases)} images got no mask; see above.")
+        screen.error(f"{len(failed)} of {len(cases)} images got no mask: {_listed(failed)}; see above.")
     return FAILED if failed else DONE
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+
+
+def _made(folder: Path) -> Path:
+    """The folder, made where it is not there."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder.name} is a file; name a folder for the output.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"the folder {folder.name} cannot be made; choose another place or change its rights.") from error
+    return folder
 
 
 def _named(options: argparse.Namespace, weights: Weights) -> Iterator[tuple[str, Any]]:
     """Name of each image and what reads it; nothing is read yet."""
     from ..case import Case, known
+    from ..io.cases import CasesOnDisk
     from ..io.cohort import read_cohort
     from ..io.names import without_suffix
     from ..io.nifti import read_volume
@@ -191,8 +223,10 @@ def _named(options: argparse.Namespace, weights: Weights) -> Iterator[tuple[str,
         if path.suffix == ".json":
             cohort = read_cohort(path)
             for part in (cohort.training, cohort.validation, cohort.testing):
+                reads_marks = bool(getattr(weights.recipe, "marks", False))
+                read_case = part.image_of if isinstance(part, CasesOnDisk) and not reads_marks else part.__getitem__
                 for place, name in enumerate(known(part, "id")):
-                    yield name, lambda part=part, place=place: part[place]
+                    yield name, partial(read_case, place)
         elif len(channels) > 1:
             raise DataError(
                 f"this run reads {len(channels)} channels ({', '.join(channels)}); list the images in a cohort.json."
@@ -245,25 +279,22 @@ def evaluate_run(options: argparse.Namespace, screen: Screen) -> int:
 def _folder_of(options: argparse.Namespace) -> Path:
     """Where an evaluation is written; made where it is not there."""
     run: Path = options.mask
-    folder: Path = options.output or (run if run.is_dir() else run.parent) / "evaluation"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder.name} cannot be made a folder there; name another one for the evaluation.") from error
-    return folder
+    return _made(options.output or (run if run.is_dir() else run.parent) / "evaluation")
 
 
 def _to_score(options: argparse.Namespace, screen: Screen) -> tuple[Weights, ToScore]:
     """What was learnt, and the cases that it is scored on; what is to be known of them is said."""
     from ..io.cohort import read_cohort
     from ..io.runs import Run, read_weights
+    from ..io.weights import caveats, check_trained
     from ..matching import cases_to_score
 
     run = options.mask
     weights = read_weights(run)
+    check_trained(weights)
     facts = Run(run).cohort() if run.is_dir() else None
     chosen = cases_to_score(weights, facts, read_cohort(options.reference), options.part)
-    for note in chosen.notes:
+    for note in (*caveats(weights), *chosen.notes):
         screen.note(note)
     return weights, chosen
 

@@ -92,6 +92,13 @@ class CasesOnDisk(Sequence[Case]):
         """Some of the cases, in the order of `indices`."""
         return CasesOnDisk(self.file, [self.entries[index] for index in indices], references=self.references)
 
+    def image_of(self, index: int) -> Case:
+        """One case's images alone: marks and masks are not opened, so that they cannot be refused."""
+        entry = self.entries[index]
+        with of_case(entry.id):
+            channels = dict(zip(self.file.channels, self.read_channels(entry), strict=True))
+            return Case(entry.id, channels, patient=entry.patient)
+
     def with_references(self) -> CasesOnDisk:
         """The same cases with their reference masks."""
         return CasesOnDisk(self.file, self.entries, references=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import time
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,9 +17,10 @@ from ..method import TrainingState
 from . import run_figures as figures
 from .atomic import check_writable, sweep, write_atomically
 from .generations import read_generation, write_generation
+from .lock import lock
 from .names import shown
 from .records import read_record, write_record
-from .weights import FIELDS, describe, from_description, read_weights, write_weights
+from .weights import FIELDS, READ_NOTE, UNFINISHED, describe, from_description, read_weights, recipe_of, write_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,6 +42,9 @@ PICTURES, PICTURE_EVERY = 12, 60.0
 
 MAY_CHANGE = frozenset({"max_seconds", "device", "preview_seconds"})
 """Knobs that a run may be resumed with other values of: they do not decide what is learnt in a step."""
+
+_STANDING = {"stage": "", "index": 0, "total": 0, "finished": {}}
+"""What weights say of a training that has not come to its end."""
 
 _STATE_FIELDS = FIELDS | {"state"}
 
@@ -109,6 +113,40 @@ class Run:
             )
         self._take_lock()
 
+    def begun(self) -> tuple[str, Recipe] | None:
+        """Method and recipe of the run that the folder holds; None where it holds none.
+
+        Raises
+        ------
+        DataError, RecipeError
+            They cannot be read, or are of a newer version.
+        """
+        held = self.folder / "recipe.json"
+        if not held.is_file():
+            return None
+        data = read_record(held)
+        if not isinstance(data.get("recipe"), dict):
+            raise DataError(f"the recipe.json of {shown(self.folder)} is damaged; begin a new run in another folder.")
+        return recipe_of(str(data.get("method")), data["recipe"])
+
+    def check(self, recipe: Recipe, method: str, cohort: Mapping[str, Any], *, resume: bool = False) -> None:
+        """Find out whether `begin` would refuse, as far as that is known without the cases' hashes.
+
+        Raises
+        ------
+        DataError, RecipeError
+            As `begin`.
+        """
+        name = shown(self.folder)
+        if (self.folder / "recipe.json").exists():
+            if not resume:
+                raise DataError(f"{name} holds a run already; resume it (--resume) or choose another folder.")
+            self._check_same(read_record(self.folder / "recipe.json"), recipe, method, cohort)
+            return
+        others = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith((".", "run.lock")))
+        if others and not {"cohort.json"}.issuperset(others):
+            raise DataError(f"the folder {name} is not empty and holds no run; choose an empty or new one.")
+
     def begin(self, recipe: Recipe, method: str, cohort: Mapping[str, Any], *, resume: bool = False) -> None:
         """Make the folder ready, or make sure that what it holds is the run that is to go on.
 
@@ -140,16 +178,12 @@ class Run:
     def _settle(self, recipe: Recipe, method: str, cohort: Mapping[str, Any], *, resume: bool) -> None:
         """Write what a run begins with, or take up what was begun."""
         sweep(self.folder)
+        self.check(recipe, method, cohort, resume=resume)
         held = self.folder / "recipe.json"
         if held.exists():
-            if not resume:
-                raise DataError(f"{shown(self.folder)} holds a run already; resume it (--resume) or choose another folder.")
-            self._check_same(read_record(held), recipe, method, cohort)
+            self._check_same_files(cohort)
             self._read_log()
         else:
-            others = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith((".", "run.lock")))
-            if others and not {"cohort.json"}.issuperset(others):
-                raise DataError(f"the folder {shown(self.folder)} is not empty and holds no run; choose an empty or new one.")
             # recipe.json comes last: with it the folder is a run
             write_record({"run": uuid.uuid4().hex, **cohort}, self.folder / "cohort.json")
             write_record({"method": method, "recipe": recipe.to_json()}, held)
@@ -217,7 +251,9 @@ class Run:
         tensors |= {f"state.{key}": value for key, value in state.tensors.items()}
         description = {**describe(state.weights), "kind": "state", "state": dict(state.meta)}
         size = write_generation(self.folder, "state", tensors, description)
-        write_generation(self.folder, "weights", state.weights.tensors, describe(state.weights))
+        standing = {key: state.meta.get(key, default) for key, default in _STANDING.items()}
+        unfinished = replace(state.weights, meta={**state.weights.meta, UNFINISHED: standing})
+        write_generation(self.folder, "weights", unfinished.tensors, describe(unfinished))
         free = shutil.disk_usage(self.folder).free
         if free < 2 * size:
             raise DataError(
@@ -239,8 +275,9 @@ class Run:
         if found is None:
             raise DataError(f"{shown(self.folder)} holds no weights; train first, or choose another run.")
         description, tensors, name = found
-        self._tell_which(name)
-        return from_description(description, tensors, name)
+        note = self._tell_which(name)
+        weights = from_description(description, tensors, name)
+        return replace(weights, meta={**weights.meta, READ_NOTE: note}) if note else weights
 
     def cohort(self) -> dict[str, Any]:
         """What the run learnt from and how it was split: the facts given to `begin`."""
@@ -282,11 +319,13 @@ class Run:
         """The rows of ``metrics.csv`` so far: stage, step, and the figures of that step."""
         return list(self._rows)
 
-    def _tell_which(self, name: str) -> None:
+    def _tell_which(self, name: str) -> str:
         """Note that it was the generation before."""
-        if ".previous" in name:
-            note = f"the newest {name.partition('.')[0]} of {shown(self.folder)} is damaged; the generation before it is used."
-            self.notes = [*dict.fromkeys([*self.notes, note])]
+        if ".previous" not in name:
+            return ""
+        note = f"the newest {name.partition('.')[0]} of {shown(self.folder)} is damaged; the generation before it is used."
+        self.notes = [*dict.fromkeys([*self.notes, note])]
+        return note
 
     def _say(self, text: str) -> None:
         self._lines.append(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}")
@@ -299,6 +338,8 @@ class Run:
     def _read_log(self) -> None:
         """Take up log and figures; rows beyond the state that training goes on from are made again."""
         state = read_generation(self.folder, "state", _STATE_FIELDS)
+        if state is not None:
+            self._tell_which(state[2])
         meta = dict(state[0]["state"]) if state is not None else {}
         finished, stage, index = meta.get("finished", {}), meta.get("stage"), int(meta.get("index", 0))
         rows: figures.Rows = []
@@ -322,22 +363,8 @@ class Run:
     # -- files ----------------------------------------------------------------------------------------------------------
 
     def _take_lock(self) -> None:
-        """An open file that the system locks for this process: a kill ends the lock too."""
-        path = self.folder / "run.lock"
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise DataError(
-                f"the folder {shown(self.folder)} cannot be written; choose another or change its rights."
-            ) from error
-        try:
-            _lock(handle)
-        except OSError as error:
-            os.close(handle)
-            raise DataError(
-                f"another process trains into {shown(self.folder)}; wait for it or choose another folder."
-            ) from error
-        self._lock = handle
+        """Keep other processes out; a kill ends the lock too."""
+        self._lock = lock(self.folder / "run.lock")
 
     def _check_same(self, held: Mapping[str, Any], recipe: Recipe, method: str, cohort: Mapping[str, Any]) -> None:
         """Refuse to go on with what would make it another run."""
@@ -354,11 +381,15 @@ class Run:
         known, given = self.cohort(), json.loads(json.dumps(cohort))
         if _names_of(known) != _names_of(given):
             raise DataError(f"{name} was begun with other cases or another split; give the same ones or choose another folder.")
+
+    def _check_same_files(self, cohort: Mapping[str, Any]) -> None:
+        """Refuse to go on with other hashes."""
+        known, given = self.cohort(), json.loads(json.dumps(cohort))
         pairs = [pair for part, entries in known["parts"].items() for pair in zip(entries, given["parts"][part], strict=True)]
         same = all(before[key] == now.get(key) for before, now in pairs for key in before)  # earlier versions kept fewer
         if not same or known.get("unpaired_masks") != given.get("unpaired_masks"):
             raise DataError(
-                f"images, marks or masks of the cohort changed since {name} was begun; "
+                f"images, marks or masks of the cohort changed since {shown(self.folder)} was begun; "
                 "restore them or begin a new run in another folder."
             )
 
@@ -366,15 +397,3 @@ class Run:
 def _names_of(cohort: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Part to the ids in it."""
     return {part: [entry.get("id") for entry in entries] for part, entries in dict(cohort.get("parts") or {}).items()}
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(handle: int) -> None:
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _lock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ..recipe import Recipe
+
 WEIGHTS_VERSION = 1
 MOST_BYTES = 1_000_000
 """Of a description; a larger one is not read."""
@@ -30,6 +32,9 @@ FIELDS = frozenset(
     {"schema_version", "intended_use", "kind", "method", "recipe", "structures", "meta", "software", "file", "tensors"}
 )
 """What a description holds, no more and no less."""
+
+UNFINISHED, READ_NOTE = "unfinished", "read"
+"""In the meta of weights: where a training stood that had not come to its end, and what was noted when they were read."""
 
 Tensors = dict[str, "NDArray[Any]"]
 
@@ -42,7 +47,7 @@ def write_weights(weights: Weights, path: str | os.PathLike[str]) -> Path:
     DataError
         The folder cannot be written, the disk is full, or the description would hold a path.
     """
-    target = _safetensors_path(path)
+    target = _safetensors_path(path, reading=False)
     data = to_bytes(weights.tensors)
     write_atomically(target, data)
     write_record({**describe(weights), **facts_of(data, weights.tensors)}, target.with_suffix(".json"))
@@ -71,6 +76,38 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
     description = read_description(sidecar)
     tensors = read_tensors(target, description)
     return from_description(description, tensors, shown(sidecar))
+
+
+def check_trained(weights: Weights) -> None:
+    """Refuse weights with which nothing was learnt: the first checkpoint is written before the first step.
+
+    Raises
+    ------
+    DataError
+        All steps that they know of are 0, and they did not begin with a network that knew something.
+    """
+    at, steps = _standing(weights), weights.meta.get("steps")
+    counts = [at[0], *at[3]] if at is not None else list(steps) if isinstance(steps, tuple | list) else []
+    if counts and not any(counts) and "start_sha256" not in weights.meta:
+        raise DataError("these weights have learnt nothing yet (0 steps); train them, or choose another run.")
+
+
+def caveats(weights: Weights) -> tuple[str, ...]:
+    """What whoever uses weights should know of them: that their training was not finished, that newer ones are damaged."""
+    at = _standing(weights)
+    stopped = ""
+    if at is not None:
+        stopped = f"the training was stopped at step {at[0]} of {at[1]} of '{at[2]}'; resume it for better weights."
+    return tuple(note for note in (stopped, str(weights.meta.get(READ_NOTE, ""))) if note)
+
+
+def _standing(weights: Weights) -> tuple[int, int, str, list[int]] | None:
+    """Step, steps in all, stage, and steps of the stages before, of a training that was not finished."""
+    at = weights.meta.get(UNFINISHED)
+    try:
+        return None if at is None else (int(at["index"]), int(at["total"]), str(at["stage"]), list(at["finished"].values()))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def describe(weights: Weights) -> dict[str, Any]:
@@ -170,11 +207,8 @@ def read_tensors(path: Path, description: Mapping[str, Any]) -> Tensors:
 
 def from_description(description: Mapping[str, Any], tensors: Tensors, name: str) -> Weights:
     """Weights from a description that was read; the method's own recipe checks every range."""
-    from ..methods import get_method
-
     try:
-        room = get_method(str(description["method"]))
-        recipe = room.recipe_class.from_json(description["recipe"])
+        method, recipe = recipe_of(str(description["method"]), description["recipe"])
         structures = tuple(
             Structure(str(s["name"]), int(s["value"]), str(s["colour"]), tuple(s["concept"]) if s["concept"] else None)
             for s in description["structures"]
@@ -184,13 +218,23 @@ def from_description(description: Mapping[str, Any], tensors: Tensors, name: str
         raise DataError(f"{name} describes weights that this version cannot use: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{name} lacks what weights need ({type(error).__name__}); use others.") from error
-    return Weights(room.card.name, recipe, structures, tensors, meta)
+    return Weights(method, recipe, structures, tensors, meta)
 
 
-def _safetensors_path(path: str | os.PathLike[str]) -> Path:
+def recipe_of(method: str, data: Mapping[str, Any]) -> tuple[str, Recipe]:
+    """A method's name and its recipe from JSON values; the method's own class checks every range."""
+    from ..methods import get_method
+
+    room = get_method(method)
+    return room.card.name, room.recipe_class.from_json(data)
+
+
+def _safetensors_path(path: str | os.PathLike[str], *, reading: bool = True) -> Path:
     target = Path(path)
     if target.suffix == ".json":
         target = target.with_suffix(".safetensors")
+    if target.suffix != ".safetensors" and reading and not target.exists():
+        raise DataError(f"{shown(path)} does not exist; choose a run folder or a .safetensors file.")
     if target.suffix != ".safetensors":
         raise DataError(f"{shown(path)} is no file of weights; its name ends in .safetensors.")
     return target

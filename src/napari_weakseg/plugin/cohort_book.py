@@ -140,6 +140,17 @@ class CohortBook:
         cases, index = self._place(case_id)
         return cases[index]
 
+    def read_image(self, case_id: str) -> Case:
+        """Read a case's images alone, for a network that sees no marks: odd ones are not in its way.
+
+        Raises
+        ------
+        WeaksegError
+            A file is damaged or does not fit.
+        """
+        cases, index = self._place(case_id)
+        return cases.image_of(index)
+
     def rows(self) -> tuple[Row, ...]:
         """The table, in the file's order."""
         return tuple(self._row(part, entry) for part, cases in self._parts() for entry in cases.entries)

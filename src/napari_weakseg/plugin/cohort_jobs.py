@@ -110,10 +110,11 @@ def predict(book: CohortBook, weights: Weights, ids: Sequence[str]) -> Generator
     from ..api import segment
 
     failed: list[str] = []
+    read = book.read if getattr(weights.recipe, "marks", False) else book.read_image
     for number, case_id in enumerate(ids, start=1):
         yield Figures(News("predict", number, len(ids), (number - 1) / len(ids)))
         try:
-            write_prediction(segment(book.read(case_id), weights=weights), book.results, case_id)
+            write_prediction(segment(read(case_id), weights=weights), book.results, case_id)
         except WeaksegError as error:
             failed.append(str(error))
             yield Figures(News("predict", number, len(ids), number / len(ids), note=str(error)))

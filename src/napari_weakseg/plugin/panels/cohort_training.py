@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import WeaksegError
 from ...io.names import file_name
+from ...io.weights import caveats, check_trained
 from ...methods import get_method, list_methods
 from ..cohort_jobs import CohortRuns
 from ..form import RecipeForm
@@ -137,10 +138,12 @@ class CohortTraining:
             return
         try:
             trained = Trained.read(self.folder)
+            check_trained(trained.weights)
         except WeaksegError as error:
             self._say(str(error))
             return
-        self.runs.predict(self.book, trained.weights, self._predicted)
+        known = caveats(trained.weights)
+        self.runs.predict(self.book, trained.weights, lambda words: self._predicted(" ".join((words, *known))))
 
     def stop_and_keep(self) -> None:
         """End at the next step; what was learnt so far is on disk."""
