@@ -178,7 +178,7 @@ def test_masks_that_lack_structures_are_empty_or_of_another_view_are_noted():
     assert "2 unpaired masks are empty and left out." in gathered([toy_case(0)], (), [empty, empty, *masks], recipe_of()).notes
     side = [Volume(np.moveaxis(mask.array, 2, 0), np.diag([5.0, 1.0, 1.0, 1.0]), "side") for mask in masks[:2]]
     (note,) = [note for note in gathered([toy_case(0)], (), [*side, *masks], recipe_of()).notes if "mask" in note]
-    assert note.startswith("the mask side and 1 more: slices lie along another axis than the cases'")
+    assert note.startswith("the slices of side and 1 more lie along another axis than the cases'")
 
 
 def test_masks_of_patients_whom_a_fold_tests_are_left_out(folder):

@@ -265,9 +265,10 @@ def _unsuitable(names: Sequence[str], empty: int, absent: Sequence[str], turned:
         what = " or ".join(absent)
         notes.append(f"no unpaired mask holds {what}, and what none holds is taught to be never real; add masks that do.")
     if turned:
-        which = f"the mask {names[turned[0]]}" + (f" and {len(turned) - 1} more" if len(turned) > 1 else "")
+        which = f"{names[turned[0]]}" + (f" and {len(turned) - 1} more" if len(turned) > 1 else "")
         notes.append(
-            f"{which}: slices lie along another axis than the cases', so shapes of another view are taught; leave it out."
+            f"the slices of {which} lie along another axis than the cases', so shapes of another view are taught; "
+            "leave such masks out."
         )
     return notes
 
