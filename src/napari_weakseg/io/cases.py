@@ -21,7 +21,7 @@ from .names import shown
 from .nifti import read_mask, read_volume
 from .points import read_points
 from .scribble_codes import counted, fit_ours, in_ours
-from .scribbles import read_strokes
+from .scribbles import on_image
 
 if TYPE_CHECKING:
     from .cohort_file import CaseEntry, CohortFile, MaskEntry
@@ -164,7 +164,7 @@ class CasesOnDisk(Sequence[Case]):
             return None
         sources = []
         for path, codes in zip(entry.scribble, entry.codes, strict=True):
-            stored = self._strokes(path, volume)
+            stored = on_image(self._mask(path), volume, path)
             labels = in_ours(stored.array, codes, self.file.structures, shown(path))
             sources.append(Scribbles(labels, self.file.structures, stored.notes))
         if len(sources) == 1:
@@ -177,7 +177,7 @@ class CasesOnDisk(Sequence[Case]):
         """How often each value occurs in stroke files whose codes are not stated and not our own; empty without such files."""
         counts: Counter[int] = Counter()
         for path, codes in zip(entry.scribble or (), entry.codes, strict=True):
-            found = counted(self._strokes(path, volume).array) if codes is None else {}
+            found = counted(on_image(self._mask(path), volume, path).array) if codes is None else {}
             if found and not fit_ours(found, self.file.structures):
                 counts.update(found)
         return dict(counts)
@@ -200,9 +200,6 @@ class CasesOnDisk(Sequence[Case]):
 
     def _mask(self, path: Path, like: Volume | None = None) -> Volume:
         return read_mask(path, like=like, prefer=self.file.prefer, units=self.file.units)
-
-    def _strokes(self, path: Path, volume: Volume) -> Volume:
-        return read_strokes(path, volume, prefer=self.file.prefer, units=self.file.units)
 
 
 class MasksOnDisk(Sequence[Volume]):

@@ -63,7 +63,7 @@ def read_scribbles(
     WeaksegError
         The file cannot be read, or lies on another grid.
     """
-    mask = read_strokes(path, volume, **answers)
+    mask = on_image(read_mask(path, **answers), volume, path)
     name = shown(path)
     labels = in_our_codes(mask.array, codes, name)
     found = [int(value) for value in np.unique(labels) if value != 0]
@@ -78,18 +78,17 @@ def read_scribbles(
     return Scribbles(labels, used, tuple(mask.notes))
 
 
-def read_strokes(path: str | os.PathLike[str], volume: Volume, **answers: Any) -> Volume:
-    """A file of strokes as it is stored, on the grid of the image: nothing resamples them, for thin lines would break.
+def on_image(strokes: Volume, volume: Volume, path: str | os.PathLike[str]) -> Volume:
+    """A file of strokes as it was read, if it lies on the image's grid: nothing resamples them, for thin lines would break.
 
     Raises
     ------
-    WeaksegError
-        As `read_scribbles`.
+    GeometryError
     """
-    mask = read_mask(path, **answers)
-    if not mask.same_grid(volume):
-        raise GeometryError(grids_differ(mask, volume, path, "strokes are drawn on the image itself; give those of this image"))
-    return mask
+    if not strokes.same_grid(volume):
+        advice = "strokes are drawn on the image itself; give those of this image"
+        raise GeometryError(grids_differ(strokes, volume, path, advice))
+    return strokes
 
 
 def in_our_codes(array: NDArray[Any], codes: Codes, name: str) -> NDArray[np.uint8]:
