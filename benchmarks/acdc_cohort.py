@@ -16,7 +16,7 @@ import json
 import os
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy as np
 
 import napari_weakseg as ws
 from napari_weakseg.io.cohort import read_cohort, write_cohort
+from napari_weakseg.io.runs import read_weights
 
 SEED = 0
 VALIDATION, TESTING, STROKES = 8, 12, 15
@@ -157,10 +158,24 @@ def train(path: Path, run: Path, row: Row, minutes: float, changes: dict[str, st
 
 
 def score(path: Path, run: Path, part: str = "testing") -> dict[str, Any]:
-    """Dice and HD95 of every testing case."""
-    began = time.monotonic()
-    report = ws.evaluate(run, read_cohort(path, references=True), part=part)
-    return {"cases": report["cases"], "summary": report["summary"], "evaluation_seconds": time.monotonic() - began}
+    """Dice and HD95 of every testing case, and their means with what lies apart from the structures left in."""
+    began, cohort = time.monotonic(), read_cohort(path, references=True)
+    report = ws.evaluate(run, cohort, part=part)
+    seconds = time.monotonic() - began
+    weights = read_weights(run)
+    everything = ws.evaluate(replace(weights, meta={**weights.meta, "one_component": False}), cohort, part="new")
+    structures = [
+        scores for case in everything["cases"] for scores in case["structures"].values() if scores["dice"] is not None
+    ]
+    return {
+        "cases": report["cases"],
+        "summary": report["summary"],
+        "evaluation_seconds": seconds,
+        "one_component": bool(weights.meta["one_component"]),
+        "with_what_lies_apart": {
+            name: float(np.mean([scores[name] for scores in structures])) for name in ("dice", "hd95_or_diagonal")
+        },
+    }
 
 
 def main() -> None:

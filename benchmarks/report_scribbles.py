@@ -83,6 +83,30 @@ def bars(rows: dict[str, Any]) -> str:
     return table(["bar", "asked", "reached"], [list(row) for row in asked])
 
 
+def with_what_lies_apart(rows: dict[str, Any]) -> str:
+    """The same networks without the rule that leaves islands out."""
+    kept = {NAMES[name]: rows[name]["with_what_lies_apart"] for name in NAMES if "with_what_lies_apart" in rows.get(name, {})}
+    if not kept:
+        return ""
+    figures = ", ".join(f"{name} {row['dice']:.3f} ({row['hd95_or_diagonal']:.1f} mm)" for name, row in kept.items())
+    return f"With `one_component=no`, mean Dice and HD95: {figures}.\n"
+
+
+def worst(rows: dict[str, Any]) -> str:
+    """The three cases with the least mean Dice, by name."""
+    said = []
+    for name in ("pyag", "maag"):
+        if name in rows:
+            means = {case["id"]: float(np.mean(values([case], "dice"))) for case in rows[name]["cases"]}
+            least = sorted(means, key=means.__getitem__)[:3]
+            said.append(f"{NAMES[name]} {', '.join(f'{case} {means[case]:.2f}' for case in least)}")
+    return (
+        f"Worst cases: {'; '.join(said)}. No pictures: the owners of the volumes do not allow to publish them.\n"
+        if said
+        else ""
+    )
+
+
 def scored_again(rows: dict[str, Any]) -> str:
     """What was done to runs that are older than a rule of prediction."""
     notes = sorted({row["rescored"] for row in rows.values() if "rescored" in row})
@@ -104,6 +128,8 @@ def acdc() -> str:
             "were stopped once and went on: wall times add up." + scored_again(rows) + "\n",
             cohort_table(rows, setting["phases"]),
             "",
+            with_what_lies_apart(rows),
+            worst(rows),
             cost_table(rows),
             "",
             bars(rows),

@@ -147,7 +147,8 @@ def keep(output: Path, kind: str, name: str, figures: dict[str, Any]) -> None:
     results.setdefault(kind, {})[name] = figures
     results["setting"] = {
         "data": {
-            "hippocampus": f"Medical Segmentation Decathlon crops, strokes simulated in every slice; {SPLIT}",
+            "hippocampus": "Medical Segmentation Decathlon crops, strokes simulated in every slice; "
+            + ", ".join(f"{count} for {part}" for part, count in SPLIT.items()),
             "mscmr_to_acdc": "strokes on 4 MSCMR late-enhancement volumes, tested on 12 ACDC patients (24 volumes)",
             "acdc_to_mscmr": "the runs of acdc_cohort.py on the 2 MSCMR volumes that have masks",
         },
