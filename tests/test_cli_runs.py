@@ -233,9 +233,23 @@ def test_a_file_that_cannot_be_read_scores_zero_and_is_listed(cohort, tmp_path, 
     assert report["failed"] == ["b5"]
     assert report["worst"][0] == "b5"
     assert report["summary"]["lesion"]["cases"] == 2
-    assert report["cases"][1]["structures"]["lesion"]["dice"] == 0
+    lesion = report["cases"][1]["structures"]["lesion"]
+    assert (lesion["dice"], lesion["volume"]) == (0, 0)
+    assert lesion["reference_volume"] > 0
     assert report["classification"]["volumes"]["count"] == [0, 2]
     assert report["classification"]["volumes"]["accuracy"] == 0.5
+
+    mask = cohort.parent / "b5_mask.nii.gz"
+    whole = mask.read_bytes()
+    nib.save(nib.Nifti1Image(np.zeros((16, 14, 10), np.uint8), np.diag([1, 1, 2, 1.0])), mask)
+    assert weakseg("evaluate", run, cohort) == 0
+    report = json.loads((run / "evaluation" / "evaluation.json").read_text())
+    assert report["cases"][1]["structures"]["lesion"]["dice"] is None  # there was nothing to find
+    mask.write_bytes(whole[:200])
+    assert weakseg("evaluate", run, cohort) == 0
+    report = json.loads((run / "evaluation" / "evaluation.json").read_text())
+    assert report["cases"][1]["structures"]["lesion"]["dice"] == 0
+    assert report["cases"][1]["structures"]["lesion"]["reference_volume"] is None
 
 
 def test_nothing_of_an_earlier_evaluation_stays(cohort, tmp_path, capsys):

@@ -19,7 +19,7 @@ from napari_weakseg.evaluation import telling_cases
 from napari_weakseg.io.evaluation import write_report
 from napari_weakseg.io.runs import Run, read_weights
 from napari_weakseg.method import Preview, Step
-from napari_weakseg.prompts import ImageLabel
+from napari_weakseg.prompts import ImageLabel, Structure
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +61,23 @@ def test_full_masks_are_seen_only_when_asked_for():
     cohort = Cohort(training=(Case("bare", a_case("bare", 1).channels),))
     with pytest.raises(DataError, match="bare has no reference mask"):
         ws.train(cohort, recipe)
+
+
+@pytest.mark.parametrize(
+    ("classes", "values"),
+    [
+        (("normal", "lesion"), {"core": 1, "tumour": 2}),
+        (("normal", "lesion"), {"tumour": 2}),
+        (("normal", "glioma", "meningioma"), {"meningioma": 1, "glioma": 2}),
+        (("normal", "glioma", "meningioma"), {"tumour": 1}),
+    ],
+)
+def test_full_masks_whose_values_are_other_classes_are_refused(classes, values):
+    structures = tuple(Structure(name, value) for name, value in values.items())
+    cohort = replace(a_cohort(), structures=structures, image_classes=classes)
+    with pytest.raises(DataError, match=r"full masks teach classes by value: .* are 0 normal, 1") as refused:
+        ws.train(cohort, ws.new_recipe("explainable_heatmap", supervision="masks"))
+    assert len(str(refused.value).split()) <= 30
 
 
 def test_cases_that_cannot_be_learnt_from_are_found_first():

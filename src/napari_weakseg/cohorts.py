@@ -113,7 +113,9 @@ def training_steps(
     parts, split = _split(cohort, fold, split_seed)
     if not len(parts["training"]):
         raise DataError(f"cohort {cohort.name!r} has no case to learn from; list some under 'training'.")
-    learnt = {part: LearntCases(parts[part], supervision) for part in ("training", "validation")}
+    if supervision == "masks" and room.card.prompts == ("image_label",) and cohort.image_classes:
+        _check_values(cohort)
+    learnt = {part: LearntCases(parts[part], supervision) for part in LEARNT}
     with ExitStack() as stack:
         kept = None if run is None else stack.enter_context(Run(run))
         if kept is not None:  # what the run refuses is found before hundreds of images are read
@@ -317,6 +319,26 @@ def _own_masks(cases: Sequence[Case], unmarked: Collection[str]) -> Iterator[tup
             mask = None if case_id in unmarked else cases[place].reference if alone is None else alone(place)
             if mask is not None and mask.array.any():
                 yield case_id, mask.voxels_sha256
+
+
+def _check_values(cohort: Cohort) -> None:
+    """Refuse full masks for a classifier where their values are not the numbers of its classes.
+
+    Raises
+    ------
+    DataError
+        Names the first structure whose value is no class, or another one than its name says.
+    """
+    classes = cohort.image_classes
+    for structure in cohort.structures:
+        known_as = classes.index(structure.name) if structure.name in classes else None
+        single = len(classes) == 2 and known_as is None  # the one finding, whatever it is called
+        if structure.value >= len(classes) or (structure.value != known_as and not single):
+            numbered = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
+            raise DataError(
+                f"full masks teach classes by value: structure {structure.name!r} has {structure.value}, but the image classes "
+                f"of cohort {cohort.name!r} are {numbered}; give both the same numbers."
+            )
 
 
 def _check_marks(case: Case, takes: tuple[str, ...], supervision: str) -> None:

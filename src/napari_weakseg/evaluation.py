@@ -157,8 +157,7 @@ def _scored(
     except (WeaksegError, MemoryError) as error:
         row["error"] = str(error) or type(error).__name__
     if case is None:
-        if cases.masked[number]:
-            row["structures"] = {s.name: {**dict.fromkeys(FIGURES), "value": s.value, "dice": 0.0} for s in structures}
+        row |= _unread(chosen, number)
         return row, cases.image_labels[number], None
     row |= {"unit": case.volume.unit, "learnt_from": not chosen.learnt.isdisjoint(image_hashes(case))}
     reference = case.reference
@@ -169,6 +168,22 @@ def _scored(
     if result is not None and case.image_label is not None:
         row["classes"] = _class_figures(case.image_label, result)
     return row, case.image_label, result
+
+
+def _unread(chosen: ToScore, number: int) -> dict[str, Any]:
+    """Figures of an empty mask for a case whose image cannot be read; Dice 0 alone where its reference cannot be either."""
+    try:
+        reference = chosen.cases.reference(number)
+    except WeaksegError:
+        lost = {s.name: {**dict.fromkeys(FIGURES), "value": s.value, "dice": 0.0} for s in chosen.structures}
+        return {"structures": lost}
+    if reference is None:
+        return {}
+    empty = reference.with_array(np.zeros(reference.shape, np.uint8))
+    return {
+        "unit": reference.unit,
+        "structures": {s.name: structure_scores(empty, reference, s.value) for s in chosen.structures},
+    }
 
 
 def _diagonal(volume: Volume) -> float:

@@ -11,6 +11,7 @@ from .errors import DataError, WeaksegError
 
 if TYPE_CHECKING:
     from .prompts import ImageLabel
+    from .volume import Volume
 
 LEARNT = ("training", "validation")
 """Parts whose images a training looks at."""
@@ -135,6 +136,14 @@ class ChosenCases(Sequence[Case]):
     def masked(self) -> tuple[bool, ...]:
         """Whether each case has a reference mask."""
         return tuple(masked(getattr(self.cohort, part))[place] for part, place in self.places)
+
+    def reference(self, index: int) -> Volume | None:
+        """The reference mask of one case; where that is lazy, its image is not read."""
+        part, place = self.places[index]
+        cases = getattr(self.cohort, part)
+        alone = getattr(cases, "reference", None)
+        found: Volume | None = cases[place].reference if alone is None else alone(place)
+        return found
 
     def _known(self, name: str) -> tuple[Any, ...]:
         of_parts = {part: known(getattr(self.cohort, part), name) for part in {part for part, _ in self.places}}

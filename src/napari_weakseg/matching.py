@@ -10,7 +10,7 @@ import numpy as np
 
 from .case import Case, Cohort, known
 from .errors import DataError
-from .held_out import held_out, masked
+from .held_out import ChosenCases, held_out, masked
 from .io.weights import facts_of, to_bytes
 from .methods import get_method
 from .prompts import ImageLabel
@@ -129,7 +129,7 @@ def cases_to_score(weights: Weights, facts: Mapping[str, Any] | None, cohort: Co
 class MatchedCases(Sequence[Case]):
     """Cases with the channels, class labels and mask values of a run; lazy where `cases` is."""
 
-    def __init__(self, cases: Sequence[Case], terms: Terms) -> None:
+    def __init__(self, cases: ChosenCases, terms: Terms) -> None:
         self.cases, self.terms = cases, terms
 
     def __len__(self) -> int:
@@ -163,6 +163,10 @@ class MatchedCases(Sequence[Case]):
     def masked(self) -> tuple[bool, ...]:
         """Whether each case has a reference mask."""
         return masked(self.cases)
+
+    def reference(self, index: int) -> Volume | None:
+        """The reference mask of one case with the run's values, also where its image cannot be read."""
+        return self._reference(self.cases.reference(index))
 
     def _label(self, label: ImageLabel | None) -> ImageLabel | None:
         classes = self.terms.classes

@@ -288,6 +288,9 @@ def test_full_supervision_reads_the_masks():
     assert result.maps["heatmap lesion"][mask].mean() > result.maps["heatmap lesion"][~mask].mean()
     with pytest.raises(DataError, match="no reference mask"):
         train([replace(case, reference=None) for case in cases], recipe(supervision="masks"))
+    other = [replace(case, reference=case.reference.with_array(case.reference.array * np.uint8(2))) for case in cases]
+    with pytest.raises(DataError, match="holds the value 2, but the image classes are normal, lesion"):
+        train(other, recipe(supervision="masks"))
 
 
 def test_a_preview_shows_where_it_looks():

@@ -61,6 +61,7 @@ def test_it_counts_and_names_nobody(run):
 
 def test_scores_of_weakseg_evaluate_are_told(run):
     report = {
+        "cohort": "balls",
         "part": "testing",
         "cases": [{"id": "bob_jones", "learnt_from": False}],
         "classification": {"classes": ["normal", "lesion"], "slices": {"f1": [0.99, 0.943], "auroc": [0.98, None]}},
@@ -68,7 +69,7 @@ def test_scores_of_weakseg_evaluate_are_told(run):
     }
     (run.folder / "evaluation").mkdir()
     (run.folder / "evaluation" / "evaluation.json").write_text(json.dumps(report))
-    assert "Scored: testing, 1 cases; F1 lesion 0.943 per slice; median Dice lesion 0.710" in run.about
+    assert "Scored: testing, 1 cases of cohort balls; F1 lesion 0.943 per slice; median Dice lesion 0.710" in run.about
 
 
 @pytest.mark.parametrize("name", ["cohort.json", "log.txt", "metrics.csv", "weights.json"])

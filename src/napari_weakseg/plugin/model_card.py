@@ -146,7 +146,8 @@ def _scored(report: Mapping[str, Any]) -> str:
     if not report:
         return "not yet; weakseg evaluate RUN COHORT.json does it"
     counted = [row for row in _listed(report.get("cases")) if isinstance(row, dict) and not row.get("learnt_from")]
-    parts = [f"{report.get('part', '')}, {len(counted)} cases".removeprefix(", ")]
+    where = f" of cohort {report['cohort']}" if report.get("cohort") else ""
+    parts = [f"{report.get('part', '')}, {len(counted)} cases{where}".removeprefix(", ")]
     classified = _named(report.get("classification"))
     unit = "slice" if classified.get("slices") else "volume"
     figures = _named(classified.get(f"{unit}s"))

@@ -137,7 +137,7 @@ class TrainingImages:
             "mean": images.tensor.float().flatten(0, 1).mean(dim=0).numpy(),
             "truth": np.atleast_1d(case.image_label.label).astype(np.int64),
         }
-        return arrays | ({"mask": _working_mask(case, images)} if self.recipe.supervision == "masks" else {})
+        return arrays | ({"mask": _working_mask(case, images, self.classes)} if self.recipe.supervision == "masks" else {})
 
     def _with_other_side(self, arrays: Arrays) -> Arrays:
         images = Images(torch.from_numpy(np.array(arrays["images"])), Frame.from_numbers(arrays["frame"]))
@@ -247,11 +247,16 @@ def stacked(parts: Sequence[Tensor]) -> Tensor:
     return torch.stack(padded)
 
 
-def _working_mask(case: Case, images: Images) -> NDArray[np.uint8]:
+def _working_mask(case: Case, images: Images, classes: Sequence[str]) -> NDArray[np.uint8]:
     """The reference mask as the network's images see it, (slices, height, width)."""
     if case.reference is None:
         raise DataError(f"case {case.id} has no reference mask; full supervision needs one for every training case.")
     mask = np.zeros(images.tensor.shape[1:], dtype=np.uint8)
     for value in (int(value) for value in np.unique(case.reference.array) if value):
+        if value >= len(classes):
+            raise DataError(
+                f"the reference mask of case {case.id} holds the value {value}, but the image classes are "
+                f"{', '.join(classes)}; full supervision needs a class for each value."
+            )
         mask[images.frame.to_images(case.reference.array == value).numpy() > 0.5] = value
     return mask
