@@ -185,6 +185,38 @@ def test_labels_for_each_volume_and_patients_from_a_table(tmp_path):
         guess_cohort(tmp_path, class_column="age")
 
 
+def test_folders_named_as_classes_label_their_images(tmp_path):
+    for kind in ("tumour", "normal"):
+        for number in range(3):
+            save(tmp_path / kind / f"{number}.nii.gz", image(number))
+    data, notes = guess(tmp_path)
+    assert data["channels"] == ["image"]
+    assert data["image_classes"] == ["normal", "tumour"]
+    assert {case["id"]: case["image_label"] for case in data["training"]} == {
+        f"{kind}_{number}": kind for kind in ("normal", "tumour") for number in range(3)
+    }
+    assert "are the names of the folders" in notes and "'normal' is taken for what is without a finding" in notes
+
+
+def test_folders_that_may_be_classes_are_asked_for(tmp_path):
+    for place in ("site_a", "site_b"):
+        for number in range(3):
+            save(tmp_path / place / f"scan{place[-1]}{number}.nii.gz", image(number))
+    data, notes = guess(tmp_path)
+    assert len(data["training"]) == 6 and data["image_classes"] == []
+    assert "if these are classes" in notes
+
+
+def test_a_table_of_participants_with_tabs_is_read(tmp_path):
+    for number in range(4):
+        save(tmp_path / f"sub-0{number}.nii.gz", image(number))
+    lines = ["participant_id\tdiagnosis", *(f"sub-0{number}\t{'control' if number % 2 else 'glioma'}" for number in range(4))]
+    (tmp_path / "participants.tsv").write_text("\n".join(lines))
+    data, _ = guess(tmp_path)
+    assert data["image_classes"] == ["control", "glioma"]
+    assert [case["image_label"] for case in data["training"]] == ["glioma", "control"] * 2
+
+
 def test_a_table_of_one_class_is_left_out(tmp_path):
     _images(tmp_path, ["a", "b"])
     for text in ("id,class\na,ill\nb,ill\n", "id,class\na,\nb,\n"):

@@ -32,6 +32,7 @@ _NEGATIVE = {
     "benign",
     "0",
 }
+FIRST_CLASS = "'{}' is taken for what is without a finding: it has to be the first of image_classes."
 _PATIENT_IN_ID = re.compile(r"((?:sub|subject|subj|patient|pat|case|p|s)[-_]?\d+)[-_.].+", re.I)
 
 
@@ -85,6 +86,8 @@ def guess_cohort(
         notes.append(f"{files} to no image by name ({few(shown(path) for path in layout.strays)}) and were left out.")
     channels, kept = _channels(layout, notes)
     tables = _Tables(layout.tables, [case.id for case in kept], class_column, notes)
+    if not tables.labels:
+        tables.take_folders(kept, notes)
     patients = layout.patients or _patients(kept, tables, notes)
     data: dict[str, Any] = {
         "name": str(dataset_of(layout).get("name") or root.name or "cohort"),
@@ -180,6 +183,21 @@ class _Tables:
         if class_column is not None and not self.labels:
             raise PromptError(f"no table of this folder has classes of the cases in a column {class_column!r}; name another.")
 
+    def take_folders(self, cases: list[FoundCase], notes: list[str]) -> None:
+        """Folders that share out the cases are classes where one sounds like no finding; otherwise the user is asked."""
+        groups = _in_order({case.group for case in cases if case.group})
+        if len(groups) < 2 or not all(case.group for case in cases) or len(groups) > len(cases) / 2:
+            return
+        if groups[0].lower() not in _NEGATIVE:
+            notes.append(
+                f"the images lie in the folders {few(groups)}: if these are classes, give them in a table (case, class)."
+            )
+            return
+        self.classes = tuple(groups)
+        self.labels = {case.id: case.group for case in cases}
+        notes.append(f"image-level labels (one per volume) are the names of the folders: {few(groups)}.")
+        notes.append(FIRST_CLASS.format(groups[0]))
+
     def _take_patients(self, table: Table, rows: dict[str, list[dict[str, str]]]) -> None:
         column = table.first_of(_PATIENT_COLUMNS)
         if column:
@@ -215,7 +233,7 @@ class _Tables:
         kind = "one per slice" if counted else "one per volume"
         listed = few([f"{value} = {name}" if value != name else value for value, name in zip(found, self.classes, strict=True)])
         notes.append(f"image-level labels ({kind}) are in {shown(path)}, column {column!r}: {listed}.")
-        notes.append(f"{self.classes[0]!r} is taken for what is without a finding: it has to be the first of image_classes.")
+        notes.append(FIRST_CLASS.format(self.classes[0]))
         if incomplete:
             have = _counted(incomplete, "case has", "cases have")
             notes.append(f"{have} gaps there and stay unmarked; number the slices from 0, one row for each.")

@@ -38,7 +38,7 @@ _UNPAIRED_FOLDERS = {"unpaired", "unpaired_masks", "others"}
 _SEQUENCES = re.compile(r"(?:t1|t1w|t1c|t1ce|t1gd|t2|t2w|flair|dwi|adc|pd|ct|pet|mr|mri|swi|dce|\d{4})", re.I)
 _IMAGE_WORDS = {"image", "img", "scan", "volume"}
 _SPLIT = re.compile(r"[_\-. ]+")
-_SUFFIXES = (".nii.gz", ".nii", ".mrk.json", ".json", ".csv")
+_SUFFIXES = (".nii.gz", ".nii", ".mrk.json", ".json", ".csv", ".tsv")
 
 
 @dataclass
@@ -53,6 +53,8 @@ class FoundCase:
     points: list[Path] = field(default_factory=list)
     full_mask: bool = False
     """Whether the mask is said to be learnt from."""
+    group: str = ""
+    """The folder that it shares with other cases, where that has a name of its own: perhaps its class."""
 
 
 @dataclass
@@ -110,6 +112,7 @@ def layout_of(folder: Path) -> Layout:
     marks = [path for path in files if _role(path, folder) in ("mask", "scribble", "points")]
     marked = {_case_name(path, _role(path, folder)) for path in marks}
     imaged = {_case_name(path, "image", marked) for paths in images_in.values() for path in paths}
+    shared = _named_in_several(images_in, folder)
     for path in files:
         role = _role(path, folder)
         if role == "table":
@@ -127,8 +130,12 @@ def layout_of(folder: Path) -> Layout:
             name = (
                 _folder_name(owner, folder) if own_folder else _case_name(path, role, imaged if role == "scribble" else marked)
             )
+            group = "" if own_folder or owner == folder else _folder_name(owner, folder)
+            if group and name in shared:
+                name = f"{group}_{name}"
             case = found.setdefault((_part(path, folder), name), FoundCase(name, _part(path, folder)))
             if role == "image":
+                case.group = group
                 channel = _channel(path, _words(name))
                 case.images[channel if channel not in case.images else _stem(path)] = path
             else:
@@ -181,7 +188,7 @@ def _role(path: Path, folder: Path) -> str:
         by_name = next((role for role in ("other", "scribble", "mask") if words & _ROLE_WORDS[role]), "")
         return by_folder if by_folder not in ("", "image") else by_name or "image"
     is_points = bool(words & _ROLE_WORDS["points"]) or by_folder == "points"
-    if path.name.lower().endswith(".csv"):
+    if path.name.lower().endswith((".csv", ".tsv")):
         return "points" if is_points else "table"
     if path.name == "dataset.json":
         return "dataset"
@@ -212,7 +219,19 @@ def _is_case_folder(place: Path, folder: Path, images_in: dict[Path, list[Path]]
     inside = images_in.get(place, [])
     elsewhere = {_channel(path, _words(other.name)) for other, paths in images_in.items() if other != place for path in paths}
     channels = [_channel(path, _words(_folder_name(place, folder))) for path in inside]
+    if len(inside) > 1 and all(channel.isdigit() and not _SEQUENCES.fullmatch(channel) for channel in channels):
+        return False  # numbered images are cases
     return len(inside) <= 1 or all(channel in elsewhere or _SEQUENCES.fullmatch(channel) for channel in channels)
+
+
+def _named_in_several(images_in: dict[Path, list[Path]], folder: Path) -> set[str]:
+    """Names that images of several folders have, none of which is a case's."""
+    owners: dict[str, set[Path]] = {}
+    for place, paths in images_in.items():
+        if place != folder and not _is_case_folder(place, folder, images_in):
+            for path in paths:
+                owners.setdefault(_case_name(path, "image"), set()).add(place)
+    return {name for name, places in owners.items() if len(places) > 1}
 
 
 def _folder_name(place: Path, folder: Path) -> str:

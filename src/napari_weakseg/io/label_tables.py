@@ -13,8 +13,8 @@ from .names import shown, without_suffix
 MOST_BYTES = 50_000_000
 """Larger tables are refused before they are parsed."""
 
-CASE_COLUMNS = ("case", "id", "case_id", "image", "file", "filename")
-SLICE_COLUMNS = ("slice", "slice_index")
+CASE_COLUMNS = ("case", "id", "case_id", "image", "file", "filename", "participant_id")
+SLICE_COLUMNS = ("slice", "slice_index", "slice_number")
 CLASS_COLUMNS = ("class", "label", "image_label")
 
 
