@@ -248,6 +248,7 @@ WRONG = {
     "a channel twice": (change("channels", ["a", "a"]), "twice"),
     "too few images": (change("channels", ["a", "b"]), "case_0 has 1 images for 2 channels"),
     "one class": (change("image_classes", ["lesion"]), "one class"),
+    "the class without a finding last": (change("image_classes", ["lesion", "normal"]), "put 'normal' first"),
     "labels without classes": (change("image_classes", []), "needs image_classes"),
     "a slice axis of the patient": (change("slice_axis", 3), "slice_axis is 3"),
     "a slice axis that is true": (change("slice_axis", True), "slice_axis is True"),

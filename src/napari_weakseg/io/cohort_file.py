@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import DataError, WeaksegError
 from ..prompts import ImageLabel, Structure
-from .label_tables import class_index, labels_by_case
+from .label_tables import NO_FINDING, class_index, labels_by_case
 from .names import file_name, shown
 from .scribble_codes import FULL_MASK, ScribbleCodes
 
@@ -124,6 +124,9 @@ class _Parser:
         self.indices = dict(enumerate(range(len(self.classes)))) | {name: place for place, name in enumerate(self.classes)}
         if len(self.classes) == 1:
             self.faults.append("image_classes names one class; name two at least, for example normal and lesion.")
+        late = [name for name in self.classes[1:] if name.lower() in NO_FINDING]
+        if late and self.classes[0].lower() not in NO_FINDING:
+            self.faults.append(f"image_classes: the first class is the one without a finding; put {late[0]!r} first.")
         self.structures = self.read_structures(data.get("structures", []))
         self.slice_axis = data.get("slice_axis", 2)
         if self.slice_axis not in (0, 1, 2) or isinstance(self.slice_axis, bool):

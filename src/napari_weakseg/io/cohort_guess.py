@@ -11,27 +11,12 @@ from typing import Any
 from ..errors import DataError, PromptError
 from .cohort_layout import FoundCase, Layout, layout_of
 from .cohort_structures import dataset_of, few, structures_of, values_of
-from .label_tables import CASE_COLUMNS, CLASS_COLUMNS, SLICE_COLUMNS, Table, read_table
+from .label_tables import CASE_COLUMNS, CLASS_COLUMNS, NO_FINDING, SLICE_COLUMNS, Table, read_table
 from .names import shown
 from .nnunet_layout import nnunet_layout
 from .scribble_codes import in_words, question
 
 _PATIENT_COLUMNS = ("patient", "patient_id", "subject", "subject_id")
-_NEGATIVE = {
-    "normal",
-    "nor",
-    "healthy",
-    "control",
-    "controls",
-    "negative",
-    "none",
-    "no",
-    "false",
-    "absent",
-    "background",
-    "benign",
-    "0",
-}
 FIRST_CLASS = "'{}' is taken for what is without a finding: it has to be the first of image_classes."
 _PATIENT_IN_ID = re.compile(r"((?:sub|subject|subj|patient|pat|case|p|s)[-_]?\d+)[-_.].+", re.I)
 
@@ -188,7 +173,7 @@ class _Tables:
         groups = _in_order({case.group for case in cases if case.group})
         if len(groups) < 2 or not all(case.group for case in cases) or len(groups) > len(cases) / 2:
             return
-        if groups[0].lower() not in _NEGATIVE:
+        if groups[0].lower() not in NO_FINDING:
             notes.append(
                 f"the images lie in the folders {few(groups)}: if these are classes, give them in a table (case, class)."
             )
@@ -242,7 +227,7 @@ class _Tables:
 def _in_order(values: set[str]) -> list[str]:
     """Classes by number or name, the one that sounds like no finding first."""
     numbers = all(map(str.isdigit, values))
-    return sorted(values, key=lambda value: (value.lower() not in _NEGATIVE, int(value) if numbers else 0, value))
+    return sorted(values, key=lambda value: (value.lower() not in NO_FINDING, int(value) if numbers else 0, value))
 
 
 def _class_columns(table: Table, rows: dict[str, list[dict[str, str]]], wanted: str | None) -> list[str]:

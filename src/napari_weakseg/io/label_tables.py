@@ -17,6 +17,23 @@ CASE_COLUMNS = ("case", "id", "case_id", "image", "file", "filename", "participa
 SLICE_COLUMNS = ("slice", "slice_index", "slice_number")
 CLASS_COLUMNS = ("class", "label", "image_label")
 
+NO_FINDING = {
+    "normal",
+    "nor",
+    "healthy",
+    "control",
+    "controls",
+    "negative",
+    "none",
+    "no",
+    "false",
+    "absent",
+    "background",
+    "benign",
+    "0",
+}
+"""Names of classes that sound like no finding."""
+
 
 @dataclass(frozen=True)
 class Table:
