@@ -10,9 +10,10 @@ import pytest
 from napari.components import ViewerModel
 
 from fake_classifier import classify
+from napari_weakseg.arrays.heatmap_refinement import refined_mask, refined_probability
 from napari_weakseg.errors import DataError, PromptError, WeaksegError
 from napari_weakseg.plugin.explanation import Explanation
-from napari_weakseg.plugin.heatmap_desk import HeatmapDesk
+from napari_weakseg.plugin.heatmap_desk import HeatmapDesk, boundary_on_image
 from napari_weakseg.plugin.heatmap_layers import AGAINST, TOWARDS
 from napari_weakseg.plugin.layers import image_layer_data, transform_of
 from napari_weakseg.plugin.prompting import with_object
@@ -187,3 +188,18 @@ def test_points_of_a_heatmap_become_an_object_of_their_own(desk):
     assert len(two.objects) == 2
     assert len(two.marks) == 12
     assert np.array_equal(two.points_of(two.objects[0]), six)
+
+
+def test_the_boundary_on_the_image_sees_what_the_classifier_saw(blob):
+    """All channels and the run's smallest component, as predicting does."""
+    volume, _ = blob
+    result = classify(volume)
+    other = volume.with_array(100 - volume.array[::-1, ::-1])
+    limits = {"voxel_volume": volume.voxel_volume, "min_size": 30.0}
+    explained = Explanation(volume, result, channels=(volume, other), min_component=30.0)
+    heat, allowed = explained.heatmap("lesion"), explained.allowed("lesion")
+    near = refined_probability([volume.array, other.array], heat, 0.1, allowed=allowed, spacing=volume.spacing, **limits)
+    found = boundary_on_image(explained, "lesion", 0.1)
+    assert found.any()
+    assert np.array_equal(found, refined_mask(near, **limits))
+    assert not boundary_on_image(Explanation(volume, result, min_component=1e6), "lesion", 0.1).any()

@@ -82,6 +82,10 @@ class Explanation:
         Array axis along which slices were classified.
     by_slice : bool
         Whether each slice was judged by itself; else the volume was, also where every slice has a probability.
+    channels : tuple of Volume
+        All that the classifier saw, for a boundary on the image; default `volume` alone.
+    min_component : float
+        Components below so many mm³ are no part of a mask, as in the run's recipe.
 
     Raises
     ------
@@ -93,6 +97,8 @@ class Explanation:
     result: Result
     slice_axis: int = 2
     by_slice: bool = True
+    channels: tuple[Volume, ...] = ()
+    min_component: float = 0.0
     _ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

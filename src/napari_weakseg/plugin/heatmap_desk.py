@@ -314,16 +314,17 @@ class HeatmapDesk:
 
 
 def boundary_on_image(explanation: Explanation, name: str, threshold: float) -> NDArray[np.bool_]:
-    """The mask of a class with its boundary found on the image; empty where the class is not predicted."""
+    """The mask of a class with its boundary found on all channels, as predicting does; empty where it is not predicted."""
     from ..arrays.heatmap_refinement import refined_mask, refined_probability
 
     volume = explanation.volume
+    limits: dict[str, Any] = {"voxel_volume": volume.voxel_volume, "min_size": explanation.min_component}
     probability = refined_probability(
-        [volume.array],
+        [channel.array for channel in explanation.channels or (volume,)],
         explanation.heatmap(name),
         threshold,
         allowed=explanation.allowed(name),
         spacing=volume.spacing,
-        voxel_volume=volume.voxel_volume,
+        **limits,
     )
-    return refined_mask(probability, voxel_volume=volume.voxel_volume)
+    return refined_mask(probability, **limits)

@@ -117,4 +117,11 @@ class Trained:
 
         yield "looking for the classes"
         result = segment(case, weights=self.weights)
-        return Explanation(case.volume, result, self.slice_axis, bool(self.weights.meta.get("by_slice", True)))
+        return Explanation(
+            case.volume,
+            result,
+            self.slice_axis,
+            bool(self.weights.meta.get("by_slice", True)),
+            tuple(case.channels.values()),
+            float(getattr(self.weights.recipe, "min_component", 0.0)),
+        )
