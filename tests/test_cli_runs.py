@@ -123,6 +123,16 @@ def test_a_run_is_resumed_with_its_own_method_settings_and_fold(cohort, tmp_path
     assert "share" in capsys.readouterr().err
 
 
+def test_a_partly_marked_cohort_trains_and_says_its_memory_beforehand(cohort, tmp_path, capsys):
+    data = json.loads(cohort.read_text())
+    del data["training"][0]["points"], data["training"][0]["image_label"]
+    cohort.write_text(json.dumps(data))
+    assert weakseg("train", cohort, "--method", "learning", "--run", tmp_path / "run") == 0
+    words = capsys.readouterr().err
+    assert "1 case of the part 'training' without" in words
+    assert words.index("this training takes about") < words.index("train 1/3")
+
+
 def test_one_odd_case_does_not_end_a_prediction(cohort, tmp_path, capsys):
     run, output = tmp_path / "run", tmp_path / "masks"
     assert weakseg("train", cohort, "--method", "learning", "--run", run) == 0

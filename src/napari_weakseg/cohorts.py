@@ -13,7 +13,7 @@ from .errors import CohortFaults, DataError, PromptError, RecipeError, WeaksegEr
 from .held_out import LEARNT
 from .io.cases import MasksOnDisk
 from .io.runs import Run
-from .method import Result, Step, Weights
+from .method import Method, Result, Step, Weights
 from .methods import DEFAULT, get_method, list_methods
 
 if TYPE_CHECKING:
@@ -110,7 +110,10 @@ def training_steps(
     if not isinstance(recipe, room.recipe_class):
         raise RecipeError(f"these are not the settings of {method!r}; make them with new_recipe({method!r}).")
     supervision = str(getattr(recipe, "supervision", "marks"))
-    parts, split = _split(cohort, fold, split_seed)
+    takes = () if room.card.learns_unmarked or supervision == "masks" else room.card.prompts
+    said: list[str] = []
+    every, split = _split(cohort, fold, split_seed)
+    parts = {part: _marked(cases, part, takes, said) if part in LEARNT else cases for part, cases in every.items()}
     if not len(parts["training"]):
         raise DataError(f"cohort {cohort.name!r} has no case to learn from; list some under 'training'.")
     if supervision == "masks" and room.card.prompts == ("image_label",) and cohort.image_classes:
@@ -121,15 +124,16 @@ def training_steps(
         if kept is not None:  # what the run refuses is found before hundreds of images are read
             kept.reserve()
             kept.check(recipe, method, split_facts(cohort, parts, {}), resume=resume)
-        said: list[str] = []
-        masks = _unpaired(cohort.unpaired_masks if room.card.learns_masks else (), parts, said)
-        takes = () if room.card.learns_unmarked else room.card.prompts
-        every = {**learnt, "testing": LearntCases(parts["testing"], "masks")}
-        hashes = yield from _checked(every, masks, takes, supervision, said)
+        masks = _unpaired(cohort.unpaired_masks if room.card.learns_masks else (), every, said)
+        sizes: dict[tuple[str, int], int] = {}
+        read = {**learnt, "testing": LearntCases(parts["testing"], "masks")}
+        hashes = yield from _checked(read, masks, takes, supervision, said, sizes)
+        memory = _memory_note(room, recipe, learnt, sizes)
+        yield Step("check", len(sizes), len(sizes), note=memory)
         if kept is not None:
             facts = split_facts(cohort, parts, hashes)
             kept.begin(recipe, method, {**facts, "supervision": supervision, "split": split}, resume=resume)
-            kept.keep_notes((*cohort.notes, *said, *kept.notes))
+            kept.keep_notes((*cohort.notes, *said, memory, *kept.notes))
             for note in kept.notes:
                 yield Step("check", 1, 1, note=note)
         more = {"unpaired_masks": masks} if room.card.learns_masks else {}
@@ -245,8 +249,11 @@ def _checked(
     takes: tuple[str, ...],
     supervision: str,
     said: list[str],
+    sizes: dict[tuple[str, int], int],
 ) -> Generator[Step, None, dict[str, Any]]:
     """Read every case and mask once; returns their hashes as `split_facts` takes them, and adds to the notes `said`.
+
+    The voxels of what is learnt from go into `sizes`, by part and place.
 
     Of what is only to be scored later, no marks are asked.
 
@@ -269,6 +276,7 @@ def _checked(
                 kept = {"image": case.image_sha256, "voxels": case.voxels_sha256}
                 if part in LEARNT:
                     _check_marks(case, takes, supervision)
+                    sizes[part, place] = case.volume.array.size
                     drawn.append(Drawn.of(case) if masks else None)
                     structures |= {structure.value: structure for structure in case.structures}
                     unmarked |= {case.id} if part == "training" and case.scribbles is None and supervision == "marks" else set()
@@ -339,6 +347,34 @@ def _check_values(cohort: Cohort) -> None:
                 f"full masks teach classes by value: structure {structure.name!r} has {structure.value}, but the image classes "
                 f"of cohort {cohort.name!r} are {numbered}; give both the same numbers."
             )
+
+
+def _marked(cases: Sequence[Case], part: str, takes: tuple[str, ...], said: list[str]) -> Sequence[Case]:
+    """The cases that have a mark of a kind that is learnt from; all of them where none has, for `_check_marks` to refuse."""
+    held = getattr(cases, "entries", cases)  # what the cohort file says of lazy ones: no image is read
+    if not takes or not isinstance(held, tuple | list):
+        return cases
+    fields = {SLOTS[kind] for kind in takes} | ({"scribble"} if "scribbles" in takes else set())
+    chosen = [place for place, of in enumerate(held) if any(getattr(of, name, None) is not None for name in fields)]
+    if len(chosen) == len(held) or (part == "training" and not chosen):
+        return cases
+    words = " or ".join(kind.replace("_", " ") for kind in takes)
+    left = "1 case" if len(held) - len(chosen) == 1 else f"{len(held) - len(chosen)} cases"
+    said.append(f"{left} of the part {part!r} without {words} left out.")
+    return pick(cases, chosen)
+
+
+def _memory_note(
+    room: Method, recipe: Recipe, cases: Mapping[str, Sequence[Case]], sizes: Mapping[tuple[str, int], int]
+) -> str:
+    """About what a training takes of memory, from its largest case."""
+    from .training.cache import expected_note
+
+    part, place = max(sizes, key=lambda key: sizes[key])
+    largest = cases[part][place]
+    working = getattr(room, "working_memory", None)
+    own = 0 if working is None else int(working(largest, recipe, None))
+    return expected_note(sum(sizes.values()), len(largest.channels), own + 4 * sizes[part, place] * len(largest.channels))
 
 
 def _check_marks(case: Case, takes: tuple[str, ...], supervision: str) -> None:

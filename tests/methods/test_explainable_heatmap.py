@@ -419,3 +419,28 @@ def test_the_expected_memory_is_what_was_measured():
     thin = Case("a", {"flair": Volume(np.zeros((256, 256, 24), np.uint8))})
     assert ROOM.working_memory(case, new_recipe("explainable_heatmap")) == pytest.approx(316e6, rel=0.25)
     assert ROOM.working_memory(thin, new_recipe("explainable_heatmap", "paper")) == pytest.approx(734e6, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("slice_axis", "x"),
+        ("slice_axis", 3),
+        ("classes", 2),
+        ("channels", [5]),
+        ("spacing", [1, "a", 1]),
+        ("spacing", [1e9, 1, 1]),
+        ("inputs", 10**9),
+        ("by_slice", "yes"),
+        ("mirror", 7),
+        ("chain", {"first": [1]}),
+        ("thresholds", [None]),
+    ],
+)
+def test_weights_that_say_something_odd_of_themselves_are_refused(key, value):
+    from napari_weakseg.methods.explainable_heatmap.inference import network_from
+
+    weights, _ = train([head(n) for n in range(2)], recipe(max_seconds=0.0, sequence=0.5))
+    assert network_from(weights)
+    with pytest.raises(DataError, match="something odd"):
+        network_from(replace(weights, meta={**weights.meta, key: value}))

@@ -142,3 +142,11 @@ def test_bounds_are_said_and_cases_in_memory_work(prepared, blob):
     small = prepared(cases)
     assert small[1]["image"].max() - small[0]["image"].max() == pytest.approx(2)
     assert isinstance(small[0]["image"], np.memmap)
+
+
+def test_what_a_training_takes_is_bounded(monkeypatch):
+    from napari_weakseg.training import cache
+
+    monkeypatch.setattr(cache, "default_memory", lambda: 2_000_000_000)
+    assert cache.expected_note(10**8, 1, 10**9).startswith("this training takes about 1.8 GB of memory, 0.8 GB")
+    assert "3.0 GB of memory, 2.0 GB" in cache.expected_note(10**10, 2, 10**9)

@@ -18,7 +18,7 @@ from .records import write_record
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -213,7 +213,7 @@ def from_description(description: Mapping[str, Any], tensors: Tensors, name: str
             Structure(str(s["name"]), int(s["value"]), str(s["colour"]), tuple(s["concept"]) if s["concept"] else None)
             for s in description["structures"]
         )
-        meta = dict(description["meta"])
+        meta = _checked_meta(dict(description["meta"]), name)
     except WeaksegError as error:
         raise DataError(f"{name} describes weights that this version cannot use: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -227,6 +227,42 @@ def recipe_of(method: str, data: Mapping[str, Any]) -> tuple[str, Recipe]:
 
     room = get_method(method)
     return room.card.name, room.recipe_class.from_json(data)
+
+
+def _checked_meta(meta: dict[str, Any], name: str) -> dict[str, Any]:
+    """What weights say of themselves; nothing protects it as the tensors' hash does, so what many read must be of its type."""
+    for key, fits in _META.items():
+        if key in meta and not fits(meta[key]):
+            raise DataError(f"{name} says something odd of {key!r}; use weights as training wrote them.")
+    return meta
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+def _words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+
+_META: dict[str, Callable[[Any], bool]] = {
+    "notes": _words,
+    "channel_names": _words,
+    "image_classes": _words,
+    "channels": lambda value: _whole(value) or _words(value),
+    "classes": lambda value: _whole(value) or _words(value),
+    "slice_axis": lambda value: _whole(value) and value <= 2,
+    "by_slice": lambda value: isinstance(value, bool),
+    "steps": lambda value: isinstance(value, list) and all(map(_whole, value)),
+    "cases": _whole,
+    "seconds": _number,
+    "device": lambda value: isinstance(value, str),
+    READ_NOTE: lambda value: isinstance(value, str),
+}
 
 
 def _safetensors_path(path: str | os.PathLike[str], *, reading: bool = True) -> Path:

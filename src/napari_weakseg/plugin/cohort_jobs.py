@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WeaksegError
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from ..method import Weights
     from ..recipe import Recipe
+
+
+NOTES_SHOWN = 3
+"""The latest notes of a job, which are shown together."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,9 @@ class Figures:
     @classmethod
     def join(cls, kept: Figures, newer: Figures) -> Figures:
         """The newer news with the figures of both: a window draws more seldom than a training steps."""
-        latest = newer.latest if newer.latest.note or not kept.latest.note else _with_note(newer.latest, kept.latest.note)
+        notes = " ".join(dict.fromkeys(note for note in (kept.latest.note, newer.latest.note) if note))
+        latest = newer.latest if notes == newer.latest.note else replace(newer.latest, note=notes)
         return cls(latest, (*kept.rows, *newer.rows))
-
-
-def _with_note(news: News, note: str) -> News:
-    return News(news.stage, news.index, news.total, news.share, news.seconds_left, news.scores, note)
 
 
 def train(
@@ -143,6 +144,7 @@ class CohortRuns:
     def __init__(self, changed: Callable[[], None], say: Callable[[str], None]) -> None:
         self._changed, self._say = changed, say
         self._task: Task | None = None
+        self._notes: list[str] = []
         self.news: News | None = None
         self.rows: list[tuple[int, Mapping[str, float]]] = []
         """Number of the step and its figures, of the training that runs or ran last."""
@@ -187,6 +189,7 @@ class CohortRuns:
 
     def _start(self, name: str, steps: Generator[Figures, None, Any], done: Callable[[Any], None], failed: Any) -> None:
         self.news = None
+        self._notes.clear()
         self._task = Task(name, steps, self._progressed, done, failed, self._ended, Figures.join)
         self._say("")
         self._task.start()
@@ -195,8 +198,9 @@ class CohortRuns:
     def _progressed(self, figures: Figures) -> None:
         self.news = figures.latest
         self.rows += figures.rows
-        if figures.latest.note:
-            self._say(figures.latest.note)
+        if figures.latest.note and figures.latest.note not in self._notes:
+            self._notes.append(figures.latest.note)
+            self._say(" ".join(self._notes[-NOTES_SHOWN:]))  # what the memory is for must not be gone in a moment
         self._changed()
 
     def _ended(self, task: Task) -> None:

@@ -209,6 +209,21 @@ def bounds(memory_bytes: int, disk_bytes: int = DISK_BYTES) -> str:
     )
 
 
+def expected_note(voxels: int, channels: int, own: int) -> str:
+    """About how much memory a training over many cases takes, as a sentence for the user.
+
+    Parameters
+    ----------
+    voxels, channels : int
+        Of all cases together, and of each voxel. Prepared they are about 4 bytes per channel, and 4 for marks and masks.
+    own : int
+        What the network and one case in work take.
+    """
+    wanted, most = voxels * (4 * channels + 4), default_memory()
+    held = _size(min(wanted, most))
+    return f"this training takes about {_size(own + min(wanted, most))} of memory, {held} of it for prepared images."
+
+
 def default_memory() -> int:
     """A quarter of the memory that is free, in bytes."""
     import psutil

@@ -14,7 +14,7 @@ from ...errors import DataError
 from ...method import Result
 from ...training.devices import pick_device
 from ...training.inference import with_fallback
-from .explaining import Explained, explained, network_of, smallest_window, usual_window
+from .explaining import Explained, context_of, explained, network_of, smallest_window, usual_window
 from .images import Images, images_of
 from .learner import structures_of
 from .sequence import in_sequence
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from ...training.inference import Sizes
     from . import ExplainableHeatmapRecipe
     from .classifier import ExplainableClassifier
+
+MOST_NAMES, LARGEST_SPACING = 64, 1000.0
+"""Channels or classes, and mm between voxels, beyond which weights are not believed."""
 
 THRESHOLD_MASK = "heatmap mask"
 """Name among a result's maps of the mask that the threshold alone gives."""
@@ -69,6 +72,8 @@ def network_from(weights: Weights) -> tuple[ExplainableClassifier, dict[str, Any
     lacking = [name for name in ("channels", "classes", "slice_axis", "by_slice", "spacing", "inputs") if name not in meta]
     if lacking:
         raise DataError(f"the weights do not say their {lacking[0].replace('_', ' ')}; train again, or take another run.")
+    if not _fits(meta, recipe):
+        raise DataError("the weights say something odd of what they were trained on; train again, or take another run.")
     network = network_of(recipe, meta)
     state = {name: torch.from_numpy(np.array(value)) for name, value in weights.tensors.items()}
     try:
@@ -76,6 +81,31 @@ def network_from(weights: Weights) -> tuple[ExplainableClassifier, dict[str, Any
     except RuntimeError as error:
         raise DataError("the weights do not fit the network that they name; train again, or take another run.") from error
     return network, meta
+
+
+def _fits(meta: Mapping[str, Any], recipe: ExplainableHeatmapRecipe) -> bool:
+    """Whether a network can be built, and a prediction made, from what weights say: nothing protects that from edits."""
+    channels, classes, mirror = meta["channels"], meta["classes"], meta.get("mirror")
+    named = all(isinstance(names, list | tuple) and all(isinstance(n, str) for n in names) for names in (channels, classes))
+    if not named or not 1 <= len(channels) <= MOST_NAMES or not 2 <= len(classes) <= MOST_NAMES:
+        return False
+    seen = len(channels) * (2 if mirror is not None and recipe.symmetry != "off" else 1) * (1 + 2 * context_of(recipe))
+    good = meta["slice_axis"] in (0, 1, 2) and meta["inputs"] == seen and isinstance(meta["by_slice"], bool)
+    good &= mirror is None or mirror in (0, 1, 2)
+    count, thresholds, chain = len(classes), meta.get("thresholds"), meta.get("chain")
+    try:
+        spacing = np.asarray(meta["spacing"], dtype=np.float64)
+        good &= spacing.shape == (3,) and bool(((spacing > 0) & (spacing < LARGEST_SPACING)).all())
+        if thresholds is not None:
+            values = np.asarray([0.0 if value is None else value for value in thresholds], dtype=np.float64)
+            good &= values.shape == (count,) and bool(np.isfinite(values).all())
+        if meta["by_slice"] and recipe.sequence > 0:
+            shapes = {"first": (count,), "last": (count,), "steps": (count, count)}
+            parts = {name: np.asarray(cast("Any", chain)[name], dtype=np.float64) for name in shapes}
+            good &= all(part.shape == shapes[name] and bool((part > 0).all()) for name, part in parts.items())
+    except (KeyError, TypeError, ValueError):
+        return False
+    return good
 
 
 def _result(case: Case, recipe: ExplainableHeatmapRecipe, meta: Mapping[str, Any], images: Images, found: Explained) -> Result:
