@@ -332,6 +332,35 @@ def test_a_case_that_fails_counts_as_guessed_wrongly(monkeypatch):
     assert found["slices"]["f1"][1] < 0.8
 
 
+def test_the_mask_of_the_heatmap_alone_is_scored_beside_the_refined_one(monkeypatch, tmp_path):
+    cohort = a_cohort()
+    weights = ws.train(cohort, method="learning")
+    assert ws.evaluate(weights, cohort)["summary"]["lesion"]["heatmap_dice"] is None
+    real = learning_method.predict
+
+    def with_half(case, weights):
+        if case.id == "u1":
+            raise DataError("u1 cannot be read; look at it.")
+        result = real(case, weights)
+        half = result.labels.copy()
+        half[:8] = 0
+        return replace(result, maps={**result.maps, "heatmap mask": half.astype(np.float32)})
+
+    monkeypatch.setattr(learning_method, "predict", with_half)
+    report = ws.evaluate(weights, cohort)
+    first, failed, empty = (row["structures"]["lesion"] for row in report["cases"])
+    assert 0.5 < first["heatmap_dice"] < first["dice"]
+    assert failed["dice"] == 0
+    assert empty["heatmap_dice"] is None
+    found = report["summary"]["lesion"]
+    assert found["heatmap_dice"]["mean"] == pytest.approx(first["heatmap_dice"] / 2)  # the failed case counts here too
+    assert 0 <= report["slices"]["heatmap_dice"]["median"] <= report["slices"]["dice"]["median"]
+    _, table, _ = write_report(report, tmp_path)
+    header, row, *_ = table.read_text().splitlines()
+    place = header.split(",").index("heatmap_dice")
+    assert float(row.split(",")[place]) == first["heatmap_dice"]
+
+
 def test_without_masks_cases_are_ranked_by_the_probability_of_their_class():
     cohort = a_cohort()
     weights = ws.train(cohort, method="learning")

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from .prompts import ImageLabel
     from .volume import Volume
 
+HEATMAP_MASK = "heatmap mask"
+"""Name among a result's maps of the mask that the thresholds on its heatmaps give alone, before refinement."""
+
 RESAMPLES = 2000
 """Draws of the bootstrap over cases."""
 
@@ -95,8 +98,9 @@ def evaluate_cohort(
     dict
         ``cohort`` (its name), ``weights`` (SHA-256), ``date`` (UTC), ``part``, ``left_out`` (part to count), ``notes``,
         ``cases`` (``id``, ``error``, ``unit``, ``structures``, ``classes``, ``slices``), ``summary`` per structure,
-        ``classification``, ``failed``, ``learnt_from`` (scored, but not in any summary), ``worst``; JSON values. A case that
-        cannot be read or predicted has Dice 0, and its label counts as guessed wrongly.
+        ``classification``, ``slices``, ``failed``, ``learnt_from`` (scored, but not in any summary), ``worst``; JSON values.
+        A case that cannot be read or predicted has Dice 0, and its label counts as guessed wrongly. ``heatmap_dice`` stands
+        beside each ``dice`` where the method also gives the mask of its thresholded heatmaps alone.
 
     Raises
     ------
@@ -165,9 +169,26 @@ def _scored(
         made = reference.with_array(np.zeros(reference.shape, np.uint8)) if result is None else result.mask
         row["structures"] = {s.name: structure_scores(made, reference, s.value) for s in structures}
         row["slices"] = _slice_figures(made, reference, case)
+        plain = None if result is None else result.maps.get(HEATMAP_MASK)
+        if plain is not None:
+            _add_heatmap(row, reference.with_array(np.asarray(plain)), reference, case)
     if result is not None and case.image_label is not None:
         row["classes"] = _class_figures(case.image_label, result)
     return row, case.image_label, result
+
+
+def _add_heatmap(row: dict[str, Any], plain: Volume, reference: Volume, case: Case) -> None:
+    """Dice of the mask before refinement, ``heatmap_dice`` beside every ``dice``."""
+    for figures in row["structures"].values():
+        there = reference.array == figures["value"]
+        figures["heatmap_dice"] = metrics.dice(plain.array == figures["value"], there) if there.any() else None
+    if row["slices"]:
+        row["slices"]["heatmap_dice"] = _slice_figures(plain, reference, case)["dice"]
+
+
+def _heatmap_dice(rows: Sequence[Mapping[str, Any]]) -> list[Any] | None:
+    """``heatmap_dice`` of some rows, ``dice`` (which is 0) where nothing was predicted; None where no method has heatmaps."""
+    return [row.get("heatmap_dice", row["dice"]) for row in rows] if any("heatmap_dice" in row for row in rows) else None
 
 
 def _unread(chosen: ToScore, number: int) -> dict[str, Any]:
@@ -222,9 +243,11 @@ def _slices(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not rows:
         return None
     dice = [value for row in rows for value in row["dice"]]
+    plain = _heatmap_dice(rows)
     normal = sum(row["normal"] for row in rows)
     return {
         "dice": _spread(dice),
+        "heatmap_dice": None if plain is None else _spread([value for values in plain for value in values]),
         "normal": normal,
         "normal_without_mask": sum(row["quiet"] for row in rows) / normal if normal else None,
     }
@@ -287,6 +310,7 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "cases": len(there),
         "dice": _spread([row["dice"] for row in there]),
+        "heatmap_dice": _spread(_heatmap_dice(there) or []),
         "hd95": _spread([row["hd95"] for row in there if row["hd95"] is not None]),
         "hd95_or_diagonal": _spread([row["hd95_or_diagonal"] for row in there if row["hd95_or_diagonal"] is not None]),
         "volume_difference": _spread([row["volume_difference"] for row in there if row["volume_difference"] is not None]),

@@ -81,3 +81,14 @@ def add_questions(parser: argparse.ArgumentParser, *names: str) -> None:
         group.add_argument("--units", choices=("mm", "m", "um", "unknown"), help="unit of the header's lengths")
     if "resample" in names:
         group.add_argument("--resample", action="store_true", help="bring a mask of another grid onto this one (nearest voxel)")
+
+
+def made_folder(folder: Path) -> Path:
+    """The folder, made where it is not there."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder.name} is a file; name a folder for the output.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"the folder {folder.name} cannot be made; choose another place or change its rights.") from error
+    return folder

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, PromptError
 from ..recipe import PRESETS
+from .evaluation import evaluate_run
 from .options import DONE, add_questions, answers, check_targets, recipe_of
-from .runs import evaluate_run
 
 if TYPE_CHECKING:
     import argparse

@@ -27,10 +27,11 @@ def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, ...]:
         (folder / name).unlink(missing_ok=True)
     data = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
     written = [write_atomically(folder / "evaluation.json", f"{data}\n".encode())]
-    rows: list[tuple[Any, ...]] = [("case", "structure", *FIGURES, "unit", "learnt from", "error")]
+    named = (*FIGURES, *(("heatmap_dice",) if _has_heatmaps(report) else ()))
+    rows: list[tuple[Any, ...]] = [("case", "structure", *named, "unit", "learnt from", "error")]
     for row in report["cases"]:
         for name, scores in row["structures"].items():
-            figures = ["" if scores[figure] is None else repr(scores[figure]) for figure in FIGURES]
+            figures = ["" if scores.get(figure) is None else repr(scores[figure]) for figure in named]
             error = csv_cell(row["error"] or "")
             rows.append((csv_cell(row["id"]), csv_cell(name), *figures, row["unit"], row["learnt_from"], error))
     written.append(_written(rows, folder / "evaluation.csv"))
@@ -45,6 +46,10 @@ def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, ...]:
             rows.append((csv_cell(row["id"]), csv_cell(found["class"]), *figures, sure, row["learnt_from"]))
         written.append(_written(rows, folder / "classes.csv"))
     return tuple(written)
+
+
+def _has_heatmaps(report: Mapping[str, Any]) -> bool:
+    return any("heatmap_dice" in scores for row in report["cases"] for scores in row["structures"].values())
 
 
 def _written(rows: Sequence[tuple[Any, ...]], path: Path) -> Path:
