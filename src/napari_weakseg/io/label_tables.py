@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import PromptError
 from .names import shown, without_suffix
@@ -58,13 +59,16 @@ class Table:
         """The rows of each case, by its name without ``.nii.gz``; all under ``""`` where no column names cases."""
         column = self.first_of(CASE_COLUMNS)
         cases: dict[str, list[dict[str, str]]] = {}
+        names = {cell: without_suffix(cell) for cell in {row[column] for row in self.rows}} if column else {}
         for row in self.rows:
-            cases.setdefault(without_suffix(row[column]) if column else "", []).append(row)
+            cases.setdefault(names[row[column]] if column else "", []).append(row)
         return cases
 
 
 def read_table(path: str | os.PathLike[str]) -> Table:
     """Read a table with a header line; cells are separated by commas, semicolons or tabs.
+
+    One that has not changed is not parsed again: a panel asks for it with every label that is given.
 
     Raises
     ------
@@ -73,18 +77,25 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     """
     name = shown(path)
     try:
-        if os.path.getsize(path) > MOST_BYTES:
+        found = os.stat(path)
+        if found.st_size > MOST_BYTES:
             raise PromptError(f"{name} is larger than {MOST_BYTES // 1_000_000} MB and no table of labels; choose another.")
-        with open(path, "rb") as file:
-            text = file.read(MOST_BYTES + 1).decode("utf-8-sig")
-        separator = max(",;\t", key=text.partition("\n")[0].count)
-        header, *lines = [line for line in csv.reader(io.StringIO(text), delimiter=separator, strict=True) if line]
+        return _parsed(os.path.abspath(path), found.st_mtime_ns, found.st_size)
     except FileNotFoundError as error:
         raise PromptError(f"{name} does not exist; check the name and the folder.") from error
     except OSError as error:
         raise PromptError(f"{name} cannot be read; check its rights and the disk.") from error
     except (ValueError, csv.Error) as error:
         raise PromptError(f"{name} is no table with a header line; save it as CSV in UTF-8.") from error
+
+
+@lru_cache(maxsize=4)
+def _parsed(path: str, _changed: int, _size: int) -> Table:
+    name = shown(path)
+    with open(path, "rb") as file:
+        text = file.read(MOST_BYTES + 1).decode("utf-8-sig")
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    header, *lines = [line for line in csv.reader(io.StringIO(text), delimiter=separator, strict=True) if line]
     columns = tuple(cell.strip().lower() for cell in header)
     if len(set(columns)) != len(columns):
         raise PromptError(f"two columns of {name} have the same name; rename one.")
