@@ -163,7 +163,7 @@ def score(path: Path, run: Path, part: str = "testing") -> dict[str, Any]:
     report = ws.evaluate(run, cohort, part=part)
     seconds = time.monotonic() - began
     weights = read_weights(run)
-    everything = ws.evaluate(replace(weights, meta={**weights.meta, "one_component": False}), cohort, part=part)
+    everything = ws.evaluate(replace(weights, meta={**weights.meta, "one_component": False}), cohort)
     structures = [
         scores for case in everything["cases"] for scores in case["structures"].values() if scores["dice"] is not None
     ]

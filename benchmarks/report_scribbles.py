@@ -124,8 +124,9 @@ def acdc() -> str:
             f"patient together, the split in `benchmarks/results_acdc_cohort.json`. Seed {setting['seed']}, preset "
             f"{setting['preset']}, CPU, **{setting['threads']} thread**, on a machine shared with other work. All four have "
             "the same strokes or masks of the same 15 patients, windows, augmentation and steps. 3D Dice and HD95 with the "
-            "true spacing, mean over volumes; an empty mask counts Dice 0 and the volume's diagonal. PyAG and MAAG "
-            "were stopped once and went on: wall times add up." + scored_again(rows) + "\n",
+            "true spacing, mean over volumes; an empty mask counts Dice 0 and the volume's diagonal."
+            + scored_again(rows)
+            + "\n",
             cohort_table(rows, setting["phases"]),
             "",
             with_what_lies_apart(rows),
