@@ -201,7 +201,7 @@ def scribbles_pictures() -> None:
     viewer.close()
 
 
-HEART_RECIPE = {"max_seconds": 3600.0, "steps": 150, "preview_seconds": 20.0}
+HEART_RECIPE = {"max_seconds": 60.0, "steps": 150, "preview_seconds": 20.0}
 
 
 def scribble(panel: Any, codes: np.ndarray, code: int) -> None:

@@ -13,9 +13,18 @@ from napari_weakseg.samples import COHORT, cohort_files, list_samples, read_samp
 
 
 @pytest.mark.slow
+def test_a_demo_without_time_shows_first_masks_alone(tmp_path, capsys):
+    assert main(["demo", "--no-window", "--max-seconds", "0", "--folder", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) > len(list_samples())
+    assert "no classifier without time to learn" in said.err
+    assert not (tmp_path / "out" / "brain_cohort_results").exists()
+
+
+@pytest.mark.slow
 def test_the_demo_writes_masks_pictures_and_a_table(tmp_path, capsys):
     folder = tmp_path / "out"
-    assert main(["demo", "--no-window", "--max-seconds", "0", "--folder", str(folder)]) == 0
+    assert main(["demo", "--no-window", "--max-seconds", "2", "--folder", str(folder)]) == 0
     header, *lines, last = capsys.readouterr().out.splitlines()
     rows, classified = lines[: len(lines) - 5], lines[-5:]
     assert classified[0].split("\t") == ["volume", "lesion", "slices right", "Dice heatmap", "Dice refined"]

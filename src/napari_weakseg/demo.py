@@ -57,7 +57,10 @@ def run_demo(screen: Screen, folder: Path, *, window: bool = True, max_seconds: 
         masks += _write(folder, case, result, first)
         rows += _rows(case, result, first)
     screen.table(("volume", "structure", "Dice first", "Dice refined", "s first", "s refined"), rows)
-    _classify(screen, folder, max_seconds)
+    if max_seconds > 0:
+        _classify(screen, folder, max_seconds)
+    else:
+        screen.err.print("no classifier without time to learn: give --max-seconds more than 0")
     screen.result(f"masks, records and pictures are in {folder}{os.sep}")
     screen.err.print(f"done after {time.monotonic() - began:.0f} s")
     if window:
