@@ -57,6 +57,17 @@ def fake_method(monkeypatch):
 
 
 @pytest.fixture
+def learning(monkeypatch):
+    """Register the method that learns over a cohort in no time; what it has seen is forgotten."""
+    import learning_method
+
+    point = EntryPoint("learning", "learning_method", "napari_weakseg.methods")
+    monkeypatch.setattr("napari_weakseg.methods.entry_points", lambda group: (point,))
+    learning_method.seen.clear()
+    return "learning"
+
+
+@pytest.fixture
 def blob():
     """A volume (20, 18, 12) of 1 x 1 x 2 mm with a bright ellipsoid, and the ellipsoid's mask."""
     from napari_weakseg.volume import Volume

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import signal
-from importlib.metadata import EntryPoint
 
 import nibabel as nib
 import numpy as np
@@ -16,12 +15,7 @@ from napari_weakseg.arrays.extreme_points import simulate_points
 from napari_weakseg.cli import main
 from napari_weakseg.io.runs import Run, read_weights
 
-
-@pytest.fixture(autouse=True)
-def learning(monkeypatch):
-    point = EntryPoint("learning", "learning_method", "napari_weakseg.methods")
-    monkeypatch.setattr("napari_weakseg.methods.entry_points", lambda group: (point,))
-    learning_method.seen.clear()
+pytestmark = pytest.mark.usefixtures("learning")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
@@ -21,12 +20,7 @@ from napari_weakseg.io.runs import Run, read_weights
 from napari_weakseg.method import Preview, Step
 from napari_weakseg.prompts import ImageLabel, Structure
 
-
-@pytest.fixture(autouse=True)
-def learning(monkeypatch):
-    point = EntryPoint("learning", "learning_method", "napari_weakseg.methods")
-    monkeypatch.setattr("napari_weakseg.methods.entry_points", lambda group: (point,))
-    learning_method.seen.clear()
+pytestmark = pytest.mark.usefixtures("learning")
 
 
 def test_train_predict_evaluate(tmp_path):

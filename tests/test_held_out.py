@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
 
-import learning_method
 import napari_weakseg as ws
 from balls import a_case, a_cohort
 from napari_weakseg.case import Cohort
@@ -16,12 +14,7 @@ from napari_weakseg.errors import DataError
 from napari_weakseg.held_out import held_out
 from napari_weakseg.io.runs import Run
 
-
-@pytest.fixture(autouse=True)
-def learning(monkeypatch):
-    point = EntryPoint("learning", "learning_method", "napari_weakseg.methods")
-    monkeypatch.setattr("napari_weakseg.methods.entry_points", lambda group: (point,))
-    learning_method.seen.clear()
+pytestmark = pytest.mark.usefixtures("learning")
 
 
 @pytest.fixture

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
 
-import learning_method
 import napari_weakseg as ws
 from balls import a_cohort
 from napari_weakseg.errors import DataError
 from napari_weakseg.prompts import ImageLabel, Structure
 
-
-@pytest.fixture(autouse=True)
-def learning(monkeypatch):
-    point = EntryPoint("learning", "learning_method", "napari_weakseg.methods")
-    monkeypatch.setattr("napari_weakseg.methods.entry_points", lambda group: (point,))
-    learning_method.seen.clear()
+pytestmark = pytest.mark.usefixtures("learning")
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import torch
 from napari_weakseg.arrays.metrics import dice
 from napari_weakseg.case import Case
 from napari_weakseg.errors import DataError, PromptError, RecipeError
+from napari_weakseg.method import Weights
 from napari_weakseg.methods import new_recipe
-from napari_weakseg.methods.adversarial_gating import fit, predict
+from napari_weakseg.methods.adversarial_gating import fit, inference, predict
 from napari_weakseg.methods.adversarial_gating.adversary import (
     Discriminator,
     discriminator_loss,
@@ -22,7 +23,7 @@ from napari_weakseg.methods.adversarial_gating.adversary import (
 from napari_weakseg.methods.adversarial_gating.gates import GatedUNet, pyramid
 from napari_weakseg.methods.adversarial_gating.losses import consistency_loss, dynamic_weight
 from napari_weakseg.methods.adversarial_gating.training import Game, SelfConsistency, new_discriminator, new_segmentor
-from napari_weakseg.prompts import Scribbles
+from napari_weakseg.prompts import Scribbles, Structure
 from napari_weakseg.training.partial_losses import IGNORE
 from napari_weakseg.training.slice_batches import Batch
 from napari_weakseg.training.slice_recipe import learning_rate_at
@@ -448,3 +449,25 @@ def test_through_the_api():
     strokes = case.scribbles.labels
     assert (result.labels[strokes == 255] == 0).all()
     assert (result.labels[(strokes > 0) & (strokes < 255)] == strokes[(strokes > 0) & (strokes < 255)]).all()
+
+
+def test_the_discriminator_is_shown_every_structure_of_a_mask(monkeypatch):
+    """The slices as one-hot masks, the 130th structure among them; the slice that it scores highest has no doubt."""
+    shown = []
+
+    class Judge(torch.nn.Module):
+        def forward(self, levels):
+            shown.append(levels[0])
+            return levels[0][:, 129].sum((1, 2))
+
+    monkeypatch.setattr(inference, "new_discriminator", lambda structures, recipe: Judge())
+    structures = tuple(Structure(f"part {value}", value) for value in range(1, 131))
+    labels = np.zeros((20, 20, 3), dtype=np.uint8)
+    labels[5:9, 5:9, 1], labels[5:7, 5:7, 2], labels[12:14, 5:9, :] = 130, 130, 1
+    meta = {"classes": 131, "slice_axis": 2, "grid_spacing": 0.0, "window": [32, 32]}
+    weights = Weights("adversarial_gating", recipe_of(soften=0), structures, {}, meta)
+    doubt = inference.discriminator_doubt(Volume(labels, np.eye(4), "mask"), weights)
+    seen = torch.cat(shown)
+    assert seen.shape == (3, 130, 32, 32)
+    assert seen[:, 129].sum((1, 2)).tolist() == [0, 16, 4]
+    np.testing.assert_allclose(doubt, [1, 0, 0.75])
